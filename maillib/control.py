@@ -1,0 +1,220 @@
+"""What masters, workers, agent and command line say to each other, and where.
+
+Every message is one JSON object on one line. Two ways carry them:
+
+- *control sockets* (unix stream): the master's and each worker's, in `RUN/services/NAME/`, and the agent's. A request
+  is one line with a `verb`; the answer is zero or more progress lines (`{"event": ...}`) and then one with `ok`. The
+  other side closes.
+- the *channel* between a master and one worker (unix seqpacket, no name): its end tells each of the other's death.
+
+Who keeps what in RUN/services/NAME/:
+    master.sock                  control socket of the master; a successor replaces it by rename
+    worker-PID.sock              control socket of one worker, until it ends
+    worker-PID.json              its record, see WorkerRecord; written anew (by rename) at each change of state
+
+A record whose process is gone (pid reused, zombie or no such pid: `is_alive`) is garbage and swept by any master start.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from maillib.errors import ConfigError, Transient
+
+Message = dict[str, object]
+
+MAX_LINE_OCTETS = 1 << 20
+"""Longest line on a control socket: a listing of all sessions of one worker fits."""
+
+SOCKET_PATH_OCTETS = 107
+"""Longest unix socket path on Linux. sun_path of unix(7)."""
+
+_LONGEST_NAME = len("/services/") + 31 + len("/worker-4194304.sock")
+
+
+class Verb(StrEnum):
+    """What can be asked on a control socket."""
+
+    STATUS = "status"  # master, worker, agent
+    SESSIONS = "sessions"  # master, worker: every open session
+    RELOAD = "reload"  # master {config}: new workers from that file, then the old ones drain
+    RESTART = "restart"  # master {config}: the same, and the master executes itself anew
+    DRAIN = "drain"  # worker {limit_s}: no more sessions, end within limit_s; a shorter limit replaces a longer
+    LISTENERS = "listeners"  # worker whose master is dead: hand over copies of the listening sockets
+    TAKEN = "taken"  # worker: a new master serves these listeners now: close your copies and drain
+    DRAINERS = "drainers"  # agent {service, pids}: these workers finish without a master from now on
+
+
+class WorkerState(StrEnum):
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerRecord:
+    """`worker-PID.json`: enough to find, judge and end a worker without its master."""
+
+    pid: int
+    start_time: int
+    """Field 22 of /proc/PID/stat: with the pid it names the process for good."""
+    service: str
+    generation: int
+    state: WorkerState
+    deadline: float | None
+    """Unix time at which its sessions are told goodbye; None while it is not draining."""
+
+
+def run_dir(state_dir: Path) -> Path:
+    """Where the sockets of `state_dir` are: `run/` in it, or a short directory in /tmp when paths would be too long.
+
+    The short one is named after the user and the digest of the path, and belongs to us alone (`make_run_dir`).
+    """
+    own = state_dir / "run"
+    if len(os.fsencode(own)) + _LONGEST_NAME <= SOCKET_PATH_OCTETS:
+        return own
+    return Path("/tmp") / f"postroom-{os.getuid()}-{hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:10]}"  # noqa: S108 - checked
+
+
+def make_run_dir(path: Path) -> None:
+    """Make `path` if need be, and refuse one that others could have prepared. Raises ConfigError."""
+    path.mkdir(mode=0o750, exist_ok=True)
+    found = path.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise ConfigError(f"{path} is no directory of our own that only we can write to")
+
+
+def service_dir(run: Path, service: str) -> Path:
+    return run / "services" / service
+
+
+def master_socket(run: Path, service: str) -> Path:
+    return service_dir(run, service) / "master.sock"
+
+
+def worker_socket(run: Path, service: str, pid: int) -> Path:
+    return service_dir(run, service) / f"worker-{pid}.sock"
+
+
+def worker_record(run: Path, service: str, pid: int) -> Path:
+    return service_dir(run, service) / f"worker-{pid}.json"
+
+
+def agent_socket(run: Path) -> Path:
+    return run / "agent.sock"
+
+
+def write_record(run: Path, record: WorkerRecord) -> None:
+    path = worker_record(run, record.service, record.pid)
+    aside = path.with_suffix(".json.tmp")
+    aside.write_text(json.dumps(asdict(record)) + "\n")
+    aside.replace(path)
+
+
+def read_records(run: Path, service: str) -> Iterator[WorkerRecord]:
+    """The records of one service's workers that are alive, drainers of earlier masters included."""
+    for path in sorted(service_dir(run, service).glob("worker-*.json")):
+        try:
+            data = json.loads(path.read_text())
+            record = WorkerRecord(**{**data, "state": WorkerState(data["state"])})
+        except (OSError, ValueError, TypeError, KeyError):
+            continue  # just removed, or half of a crash: `sweep` takes it away
+        if is_alive(record.pid, record.start_time):
+            yield record
+
+
+def sweep(run: Path, service: str) -> None:
+    """Remove records and sockets of workers that are gone."""
+    alive = {record.pid for record in read_records(run, service)}
+    for path in service_dir(run, service).glob("worker-*"):
+        number = path.name.removeprefix("worker-").partition(".")[0]
+        if number.isdigit() and int(number) not in alive and not is_alive(int(number), None):
+            path.unlink(missing_ok=True)
+
+
+def start_time(pid: int) -> int | None:
+    """Field 22 of /proc/PID/stat, in clock ticks since boot; None when there is no such process or it is a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def is_alive(pid: int, started: int | None) -> bool:
+    """Whether that very process still runs; a zombie has ended. `started` None: any process of that pid."""
+    found = start_time(pid)
+    return found is not None and (started is None or found == started)
+
+
+@contextlib.contextmanager
+def connect(path: Path, *, timeout_s: float) -> Iterator[socket.socket]:
+    """A stream to the control socket `path`. Raises Transient when nobody answers there."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        stream.settimeout(timeout_s)
+        try:
+            stream.connect(os.fspath(path))
+        except OSError as error:
+            raise Transient(f"nobody answers at {path}: {error.strerror or error}") from None
+        yield stream
+
+
+def exchange(path: Path, request: Message, *, timeout_s: float) -> Iterator[Message]:
+    """Ask, and give each line of the answer as it comes; the last one has `ok`.
+
+    Blocks up to `timeout_s` for each line. Raises Transient when the other side is not there, falls silent or ends
+    without an answer.
+    """
+    with connect(path, timeout_s=timeout_s) as stream:
+        buffer = b""
+        try:
+            stream.sendall(encode(request))
+            while chunk := stream.recv(65536):
+                buffer += chunk
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    message = decode(line)
+                    yield message
+                    if "ok" in message:
+                        return
+        except TimeoutError:
+            raise Transient(f"{path} did not answer within {timeout_s:g} s") from None
+        except OSError as error:
+            raise Transient(f"{path}: {error.strerror or error}") from None
+    raise Transient(f"{path} closed without an answer")
+
+
+def ask(path: Path, request: Message, *, timeout_s: float) -> Message:
+    """The last line of the answer; progress lines are dropped. Raises Transient."""
+    answer: Message = {}
+    for answer in exchange(path, request, timeout_s=timeout_s):  # noqa: B007 - the last one counts
+        pass
+    return answer
+
+
+def encode(message: Message) -> bytes:
+    return json.dumps(message, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> Message:
+    """Raises Transient for what is no JSON object."""
+    try:
+        message = json.loads(line)
+    except ValueError:
+        message = None
+    if not isinstance(message, dict):
+        raise Transient("a control message is no JSON object")
+    return message
+
+
+def now() -> float:
+    """Unix time. Deadlines cross process borders in it; within a process, timers are monotonic."""
+    return time.time()

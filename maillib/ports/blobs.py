@@ -1,0 +1,25 @@
+"""Blobs: immutable octets by reference. A body is written once, whatever the number of its recipients."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import NewType, Protocol
+
+BlobRef = NewType("BlobRef", str)
+"""Opaque outside of the engine that made it."""
+
+
+class Blobs(Protocol):
+    async def put(self, chunks: AsyncIterator[bytes]) -> BlobRef:
+        """Store the octets; durable on return. Raises StoreFull, Transient."""
+
+    async def size(self, ref: BlobRef) -> int:
+        """Octets. Raises NotFound."""
+
+    async def get(self, ref: BlobRef, offset: int, length: int) -> bytes:
+        """At most `length` octets from `offset`; shorter only at the end. Raises NotFound."""
+
+    async def delete(self, ref: BlobRef) -> None:
+        """Idempotent."""
+
+    def list(self, *, older_than: datetime) -> AsyncIterator[BlobRef]:
+        """Blobs that were put (not linked elsewhere) and are older than that; for sweeping orphans."""

@@ -1,0 +1,136 @@
+"""Queue: accepted messages on their way.
+
+A message is a body and an envelope under one queue ID. What was put is delivered at least once per recipient; with
+the delivery key of the Index local delivery is exactly once. A claim dies with the process that holds it.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType, Protocol
+
+from maillib.address import Address
+from maillib.ports.blobs import BlobRef
+from maillib.ports.directory import AccountId
+
+QueueId = NewType("QueueId", str)
+"""Letters and digits, at most 32; unique over restarts and clock steps."""
+
+
+class RecipientState(StrEnum):
+    QUEUED = "queued"  # never tried
+    DEFERRED = "deferred"  # tried, will be tried again
+    DELIVERED = "delivered"
+    FAILED = "failed"  # for good; a DSN was made, or could not be
+    EXPANDED = "expanded"  # an alias: its targets are recipients of their own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipient:
+    address: Address
+    state: RecipientState = RecipientState.QUEUED
+    attempts: int = 0
+    last_reply: str | None = None
+    """The other side's words or the system's error text."""
+    original: Address | None = None
+    """What the sender wrote, when an alias led here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """Everything about a queued message but its octets. RFC 5321 §2.3.1."""
+
+    sender: Address | None
+    """None: the null reverse-path."""
+    recipients: tuple[Recipient, ...]
+    queued: datetime
+    account: AccountId | None
+    """Who submitted it after log-in; None: it came from outside, or from ourselves."""
+    peer: str
+    """Address of the client that handed it in, or a word for ourselves."""
+    body_8bit: bool = False
+    smtputf8: bool = False
+
+
+class QueueState(StrEnum):
+    INCOMING = "incoming"
+    ACTIVE = "active"
+    DEFERRED = "deferred"
+    HOLD = "hold"
+    CORRUPT = "corrupt"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueItem:
+    """One queued message as an administrator sees it."""
+
+    id: QueueId
+    state: QueueState
+    size_octets: int
+    envelope: Envelope
+    next_attempt: datetime | None
+    """None: now, being tried, held or corrupt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right to work on one message until `done`, `retry`, `release`, or the end of this process."""
+
+    id: QueueId
+    envelope: Envelope
+    body: BlobRef
+    size_octets: int
+
+
+class Draft(Protocol):
+    """A message on its way in. Nothing of it is visible before `commit` has returned."""
+
+    @property
+    def id(self) -> QueueId: ...
+
+    async def write(self, data: bytes) -> None:
+        """Add octets. Raises StoreFull, Transient; then only `abort` is left."""
+
+    async def commit(self, envelope: Envelope) -> None:
+        """Make body and envelope durable and visible, and wake the spool. After this the message is ours.
+
+        Raises StoreFull, Transient: nothing was taken.
+        """
+
+    async def abort(self) -> None:
+        """Leave nothing behind. Idempotent; harmless after `commit`."""
+
+
+class Queue(Protocol):
+    def draft(self) -> Draft: ...
+
+    async def claim(self, limit: int) -> Sequence[Claim]:
+        """At most `limit` messages whose time has come, oldest attempt first; empty: none now."""
+
+    async def wait(self, timeout_s: float) -> None:
+        """Return when something may be claimable: a commit, an attempt whose time has come, or the time-out."""
+
+    async def done(self, claim: Claim) -> None:
+        """Every recipient has its end: remove message and envelope."""
+
+    async def retry(self, claim: Claim, envelope: Envelope, next_attempt: datetime) -> None:
+        """Keep it as `envelope` says now and let it be claimed from `next_attempt` on."""
+
+    async def update(self, claim: Claim, envelope: Envelope) -> Claim:
+        """Write down progress and keep the claim. Durable on return."""
+
+    async def release(self, claim: Claim) -> None:
+        """Give it back untouched; it can be claimed at once."""
+
+    def browse(self) -> AsyncIterator[QueueItem]:
+        """What is queued now, in no order that is promised."""
+
+    async def show(self, queue_id: QueueId) -> QueueItem:
+        """Raises NotFound."""
+
+    async def retry_now(self, queue_id: QueueId) -> None:
+        """Let a deferred message be claimed at once. Raises NotFound, Conflict (being tried now)."""
+
+    async def remove(self, queue_id: QueueId) -> None:
+        """Delete a message that nobody works on. Raises NotFound, Conflict (being tried now)."""

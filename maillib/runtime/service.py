@@ -1,0 +1,117 @@
+"""The contract between the runtime and what a worker script wires in: services, sessions and their registry."""
+
+import asyncio
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from maillib import maillog
+from maillib.settings.service import Listener, ServiceConfig
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionInfo:
+    """What is known about a connection when it is accepted (after the handshake, on a listener with implicit TLS)."""
+
+    conn: str
+    """Names the connection in logs and listings; unique on this host."""
+    peer_host: str
+    peer_port: int
+    listener: Listener
+    since: float
+    """Unix time."""
+    tls: bool
+    """TLS is on already."""
+    tls_context: ssl.SSLContext | None
+    """For STARTTLS; None where the listener has no certificate."""
+
+    @property
+    def peer(self) -> str:
+        return f"[{self.peer_host}]:{self.peer_port}" if ":" in self.peer_host else f"{self.peer_host}:{self.peer_port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionInfo:
+    """One row of `postroom sessions`: who, from where, since when, doing what."""
+
+    id: str
+    user: str | None
+    peer: str
+    listener: str
+    tls: bool
+    since: float
+    doing: str
+
+
+class Session(Protocol):
+    """Anything a drain has to wait for: a connection, or one delivery of the spool."""
+
+    def describe(self) -> SessionInfo: ...
+
+    def goodbye(self) -> None:
+        """The drain limit has passed: say so at the next command boundary (at once when idle) and end. Idempotent."""
+
+    def abort(self) -> None:
+        """End at once, without a word."""
+
+
+class Registry:
+    """The open sessions of this process. `closed` has to follow every `opened`, exactly once."""
+
+    def __init__(self) -> None:
+        self._sessions: dict[int, Session] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self.on_closed: Callable[[Session], None] = lambda session: None
+
+    def opened(self, session: Session) -> None:
+        self._sessions[id(session)] = session
+        self._idle.clear()
+
+    def closed(self, session: Session) -> None:
+        if self._sessions.pop(id(session), None) is None:
+            return
+        self.on_closed(session)
+        if not self._sessions:
+            self._idle.set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._sessions.values()))
+
+    async def wait_idle(self) -> None:
+        await self._idle.wait()
+
+
+class Service(Protocol):
+    """What one worker process serves."""
+
+    @property
+    def refusal(self) -> bytes:
+        """What a client over the limits is told before it is closed: a whole line (`421 …`, `-ERR …`)."""
+
+    def protocol(self, info: ConnectionInfo) -> asyncio.Protocol:
+        """The asyncio protocol for one accepted connection. It registers itself in the Registry it was built with."""
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work besides connections, until `stopping` is set. A service that has none waits for it.
+
+        Returning early or raising ends the worker.
+        """
+
+    async def close(self) -> None:
+        """All sessions have ended: close engines."""
+
+
+Build = Callable[[ServiceConfig, Registry], Awaitable[Service]]
+"""Opens engines and returns the service; heavy imports belong inside it, so that a master never pays for them."""
+
+
+def ended(session: Session, *, reason: str) -> None:
+    """Log the end of a connection. One place, so that every protocol says it alike."""
+    about = session.describe()
+    maillog.disconnected(reason=reason, duration_s=time.time() - about.since, user=about.user)

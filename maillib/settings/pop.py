@@ -1,0 +1,18 @@
+"""Settings of the POP service."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from maillib.settings.base import Range, Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PopSettings:
+    """`settings` of a service with `protocol: pop`."""
+
+    idle_timeout: Annotated[Seconds, Range(1, 86_400)] = 600.0
+    """How long a session may say nothing before it is closed; at least 600 s by the standard. RFC 1939 §3."""
+    login_timeout: Annotated[Seconds, Range(1, 3600)] = 60.0
+    """How long a client may take to log in."""
+    max_errors: Annotated[int, Range(1, 1000)] = 20
+    """Errors of one session before it is closed."""

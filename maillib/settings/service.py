@@ -1,0 +1,133 @@
+"""What master and workers of one service are told: the JSON file of the service in a generation.
+
+`postroom config --resolved --service NAME` prints the same, and `python workers/NAME.py --config FILE` runs from it.
+Secrets are never in it, only where to read them.
+"""
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from maillib.errors import ConfigError
+from maillib.settings.base import Json, Octets, Seconds, load
+from maillib.settings.pop import PopSettings
+from maillib.settings.smtp import SmtpSettings
+from maillib.settings.spool import SpoolSettings
+
+SCHEMA_VERSION = 1
+
+SETTINGS = {"smtp": SmtpSettings, "spool": SpoolSettings, "pop": PopSettings}
+"""Protocol name to the class of its `settings`."""
+
+AnySettings = SmtpSettings | SpoolSettings | PopSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listener:
+    """One address to accept connections on."""
+
+    host: str
+    """IPv4 or IPv6 address without brackets; empty: every address of both families."""
+    port: int
+    tls: Literal["none", "starttls", "implicit"]
+    role: Literal["mx", "submission"] | None = None
+    """SMTP only."""
+    cleartext_login: bool = False
+    """Log-in without TLS is allowed here."""
+
+    @property
+    def address(self) -> str:
+        """`host:port` as people write it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """How this service stops."""
+
+    signal: Literal["TERM", "INT", "QUIT"] = "TERM"
+    drain: Seconds = 60.0
+    after: Literal["goodbye", "kill"] = "goodbye"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    connections: int = 500
+    connections_per_ip: int = 200
+    memory: Octets = 536_870_912
+    open_files: int = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """Where certificate and key are; read by the master, which may be the only one allowed to."""
+
+    certificate: str
+    private_key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceCommon:
+    """What every service has, whatever its protocol. Everything is resolved, all paths are absolute."""
+
+    name: str
+    protocol: Literal["smtp", "spool", "pop"]
+    hostname: str
+    state_dir: str
+    run_dir: str
+    """Where sockets are: `STATE_DIR/run`, or a short directory when socket paths would not fit there."""
+    processes: int
+    user: str | None
+    listen: tuple[Listener, ...]
+    stop: Stop
+    limits: Limits
+    tls: TlsFiles | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfig(ServiceCommon):
+    """One service with the settings of its protocol."""
+
+    settings: AnySettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceFile:
+    """The file itself."""
+
+    generation: int
+    """0: not part of a generation."""
+    digest: str
+    """SHA-256 of the canonical JSON of the service: equal digests mean that nothing changed."""
+    service: ServiceConfig
+
+
+def parse(text: str | bytes) -> ServiceFile:
+    """Raises ConfigError."""
+    try:
+        data: Json = json.loads(text)
+    except ValueError as error:
+        raise ConfigError(f"not JSON: {error}") from None
+    if not isinstance(data, dict) or data.get("schema_version") != SCHEMA_VERSION:
+        raise ConfigError(f"schema_version is not {SCHEMA_VERSION}")
+    service = data.get("service")
+    if not isinstance(service, dict) or service.get("protocol") not in SETTINGS:
+        raise ConfigError(f"/service/protocol is none of {', '.join(SETTINGS)}")
+    settings = load(SETTINGS[str(service["protocol"])], service.get("settings"), "/service/settings")
+    common = load(ServiceCommon, {key: value for key, value in service.items() if key != "settings"}, "/service")
+    config = ServiceConfig(**{field.name: getattr(common, field.name) for field in fields(common)}, settings=settings)
+    generation, digest = data.get("generation", 0), data.get("digest", "")
+    if not isinstance(generation, int) or not isinstance(digest, str):
+        raise ConfigError("/generation is no number or /digest no text")
+    return ServiceFile(generation=generation, digest=digest, service=config)
+
+
+def read(path: Path) -> ServiceFile:
+    """Raises ConfigError with the path in it."""
+    try:
+        return parse(path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None

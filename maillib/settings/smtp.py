@@ -1,0 +1,22 @@
+"""Settings of the SMTP service."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from maillib.settings.base import Octets, Range, Seconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmtpSettings:
+    """`settings` of a service with `protocol: smtp`."""
+
+    max_message_size: Annotated[Octets, Range(1024, 2**31)] = 52_428_800
+    """Largest message accepted, octets; announced in EHLO as SIZE. RFC 1870 §3."""
+    max_recipients: Annotated[int, Range(100, 50_000)] = 1000
+    """Most recipients of one message; one more is told 452. RFC 5321 §4.5.3.1.8."""
+    command_timeout: Annotated[Seconds, Range(1, 3600)] = 300.0
+    """How long a session may say nothing before it is told 421. RFC 5321 §4.5.3.2.7."""
+    max_errors: Annotated[int, Range(1, 1000)] = 20
+    """Errors of one session before it is told 421; from half of them on, replies are delayed."""
+    max_received: Annotated[int, Range(10, 1000)] = 50
+    """Received header fields above which a message is taken for looping and refused. RFC 5321 §6.3."""
