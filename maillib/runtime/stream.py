@@ -100,7 +100,7 @@ class StreamConnection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - stream sockets only
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         if self._upgrading:
             return
