@@ -11,6 +11,7 @@ Who keeps what in RUN/services/NAME/:
     master.sock                  control socket of the master; a successor replaces it by rename
     worker-PID.sock              control socket of one worker, until it ends
     worker-PID.json              its record, see WorkerRecord; written anew (by rename) at each change of state
+    ended-PID.json               what became of a drain (Ended), for whoever waited; swept after an hour
 
 A record whose process is gone (pid reused, zombie or no such pid: `is_alive`) is garbage and swept by any master start.
 """
@@ -21,6 +22,7 @@ import json
 import os
 import socket
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -33,6 +35,9 @@ Message = dict[str, object]
 
 MAX_LINE_OCTETS = 1 << 20
 """Longest line on a control socket: a listing of all sessions of one worker fits."""
+
+ENDED_KEPT_S = 3600.0
+"""How long the outcome of a drain can be read."""
 
 SOCKET_PATH_OCTETS = 107
 """Longest unix socket path on Linux. sun_path of unix(7)."""
@@ -71,6 +76,17 @@ class WorkerRecord:
     state: WorkerState
     deadline: float | None
     """Unix time at which its sessions are told goodbye; None while it is not draining."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """`ended-PID.json`: how the drain of a worker went."""
+
+    pid: int
+    finished: int
+    """Sessions that ended by themselves."""
+    cut: int
+    """Sessions that were told goodbye, or were cut, because the limit had passed."""
 
 
 def run_dir(state_dir: Path) -> Path:
@@ -131,12 +147,27 @@ def read_records(run: Path, service: str) -> Iterator[WorkerRecord]:
             yield record
 
 
+def write_ended(run: Path, service: str, ended: Ended) -> None:
+    (service_dir(run, service) / f"ended-{ended.pid}.json").write_text(json.dumps(asdict(ended)) + "\n")
+
+
+def read_ended(run: Path, service: str, pid: int) -> Ended | None:
+    """None: that worker has not ended, or not by a drain."""
+    try:
+        return Ended(**json.loads((service_dir(run, service) / f"ended-{pid}.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
 def sweep(run: Path, service: str) -> None:
     """Remove records and sockets of workers that are gone."""
     alive = {record.pid for record in read_records(run, service)}
     for path in service_dir(run, service).glob("worker-*"):
         number = path.name.removeprefix("worker-").partition(".")[0]
         if number.isdigit() and int(number) not in alive and not is_alive(int(number), None):
+            path.unlink(missing_ok=True)
+    for path in service_dir(run, service).glob("ended-*.json"):
+        if path.stat().st_mtime < now() - ENDED_KEPT_S:
             path.unlink(missing_ok=True)
 
 
@@ -213,6 +244,15 @@ def decode(line: bytes) -> Message:
     if not isinstance(message, dict):
         raise Transient("a control message is no JSON object")
     return message
+
+
+def peer_is_trusted(stream: socket.socket) -> bool:
+    """Whether the other end of a unix socket is root or the user of this process. unix(7), SO_PEERCRED.
+
+    The folder's mode keeps strangers out; this keeps out a worker that has dropped to another user.
+    """
+    _, uid, _ = struct.unpack("3i", stream.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    return uid in (0, os.geteuid())
 
 
 def now() -> float:
