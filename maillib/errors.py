@@ -35,6 +35,10 @@ class StoreFull(TemporaryError):
     """No space (or no inode) is left where mail is written. SMTP says 452 4.3.1."""
 
 
+class StoreUnusable(TemporaryError):
+    """A file of the store is damaged or was written by a newer version; the text names it. Mail for it has to wait."""
+
+
 class NotFound(PermanentError):
     """No such domain, account, mailbox, message or queue entry."""
 
