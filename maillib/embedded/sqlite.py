@@ -142,8 +142,22 @@ class Threads:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `function`, run in a thread. Cancelling the wait does not stop the call."""
-        return await asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        """The result of `function`, run in a thread.
+
+        A cancellation is passed on only when the call has ended: whoever cleans up then does not close descriptors
+        that a thread still writes to.
+        """
+        loop = asyncio.get_running_loop()
+        call = loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        cancelled: asyncio.CancelledError | None = None
+        while not call.done():
+            try:
+                await asyncio.wait([call])
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled from call.exception()
+        return call.result()
 
     async def close(self) -> None:
         """Return when every call has ended. Idempotent."""

@@ -19,7 +19,7 @@ class Blobs(Protocol):
         """At most `length` octets from `offset`; shorter only at the end. Raises NotFound."""
 
     async def delete(self, ref: BlobRef) -> None:
-        """Idempotent."""
+        """Give up a body that was put; messages appended with it keep their octets. Idempotent."""
 
     def list(self, *, older_than: datetime) -> AsyncIterator[BlobRef]:
-        """Blobs that were put (not linked elsewhere) and are older than that; for sweeping orphans."""
+        """Bodies put before that and not deleted, those of a put that was broken off too; for sweeping orphans."""

@@ -1,0 +1,197 @@
+"""Bodies as files: what a BlobRef of this engine means, and the Blobs port over it.
+
+Three kinds of reference, each with one place under the state directory:
+
+    spool:QUEUEID               spool/messages/QUEUEID.eml         made, and removed, by the spool
+    mail:ACCOUNT/MAILBOX/UID    mail/ACCOUNT/MAILBOX/UID.eml       made, and removed, by the Index; a link to a body
+    loose:HEX                   mail/loose/HEX.eml                 made by `put`, for bodies that came another way
+
+Guarantees: a reference never leads outside of these folders, whatever its text; a body's octets never change once it
+has a reference; `put` is durable on return. Nobody knows the reference of a `put` that was broken off, so its file is
+found by `list` like any other that nobody came back for.
+
+Leaves to others: when a body may go. `delete` takes a loose body only; the others belong to the spool and the Index.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from maillib.embedded.files import (
+    FILE_MODE,
+    make_directory,
+    os_errors,
+    refuse_network_file_system,
+    sync_directory,
+    write_all,
+)
+from maillib.embedded.sqlite import Threads
+from maillib.errors import NotFound
+from maillib.ports.blobs import BlobRef
+from maillib.ports.directory import AccountId
+from maillib.ports.index import MailboxId, Uid
+from maillib.ports.queue import QueueId
+
+_SPOOL = re.compile(r"spool:([0-9A-Za-z]{1,32})", re.ASCII)
+_MAIL = re.compile(r"mail:([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([1-9][0-9]{0,9})", re.ASCII)
+_LOOSE = re.compile(r"loose:([0-9a-f]{32})", re.ASCII)
+
+_READ_THREADS = 4
+"""Reads of a warm file take microseconds; a few slow disks' worth of waiting must not stop all sessions."""
+
+
+def spool_ref(queue_id: QueueId) -> BlobRef:
+    """The body of a queued message."""
+    return BlobRef(f"spool:{queue_id}")
+
+
+def mail_ref(account: AccountId, mailbox: MailboxId, uid: Uid) -> BlobRef:
+    """The body of a stored message."""
+    return BlobRef(f"mail:{account}/{mailbox}/{uid}")
+
+
+def account_path(state_dir: Path, account: AccountId) -> Path:
+    """Where all mail of an account is."""
+    return state_dir / "mail" / str(account)
+
+
+def body_name(uid: Uid) -> str:
+    """The file of a message within its mailbox; padded, so that a listing is in UID order."""
+    return f"{uid:010d}.eml"
+
+
+def path_of(state_dir: Path, ref: BlobRef) -> Path:
+    """The file that `ref` means, whether or not it is there. Raises NotFound for a text that is no reference."""
+    if match := _SPOOL.fullmatch(ref):
+        return state_dir / "spool" / "messages" / f"{match[1]}.eml"
+    if match := _MAIL.fullmatch(ref):
+        return account_path(state_dir, AccountId(int(match[1]))) / match[2] / body_name(Uid(int(match[3])))
+    if match := _LOOSE.fullmatch(ref):
+        return state_dir / "mail" / "loose" / f"{match[1]}.eml"
+    raise NotFound(f"{ref!r} is no reference to a body")
+
+
+class EmbeddedBlobs:
+    """The Blobs port over files."""
+
+    def __init__(self, state_dir: Path) -> None:
+        """Raises ConfigError when `state_dir` is on a network file system."""
+        self._state_dir = state_dir
+        self._loose = state_dir / "mail" / "loose"
+        make_directory(self._loose.parent)
+        make_directory(self._loose)
+        refuse_network_file_system(self._loose)
+        self._threads = Threads("blobs", _READ_THREADS)
+
+    async def put(self, chunks: AsyncIterator[bytes]) -> BlobRef:
+        name = secrets.token_hex(16)
+        body = _NewBody(self._loose / f"{name}.eml")
+        try:
+            await self._threads.run(body.create)
+            async for chunk in chunks:
+                await self._threads.run(body.write, chunk)
+            await self._threads.run(body.finish)
+        except BaseException:
+            await self._threads.run(body.discard)
+            raise
+        return BlobRef(f"loose:{name}")
+
+    async def size(self, ref: BlobRef) -> int:
+        return await self._threads.run(body_size, path_of(self._state_dir, ref))
+
+    async def get(self, ref: BlobRef, offset: int, length: int) -> bytes:
+        return await self._threads.run(_read, path_of(self._state_dir, ref), offset, length)
+
+    async def delete(self, ref: BlobRef) -> None:
+        path = path_of(self._state_dir, ref)
+        if path.parent != self._loose:
+            raise ValueError(f"{ref} belongs to the spool or to a mailbox")
+        await self._threads.run(_delete, path)
+
+    async def list(self, *, older_than: datetime) -> AsyncIterator[BlobRef]:
+        for name in await self._threads.run(_names, self._loose, older_than.astimezone(UTC).timestamp()):
+            yield BlobRef(f"loose:{name}")
+
+    async def close(self) -> None:
+        """Return when what was begun has ended. Idempotent."""
+        await self._threads.close()
+
+
+def body_size(path: Path) -> int:
+    """Octets of a body. Raises NotFound, Transient."""
+    with os_errors():
+        try:
+            return path.lstat().st_size
+        except FileNotFoundError:
+            raise NotFound(f"{path} is not there") from None
+
+
+class _NewBody:
+    """A file that is being written. Its methods block."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._fd = -1
+
+    def create(self) -> None:
+        with os_errors():
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+
+    def write(self, data: bytes) -> None:
+        with os_errors():
+            write_all(self._fd, data)
+
+    def finish(self) -> None:
+        with os_errors():
+            os.fsync(self._fd)
+            sync_directory(self._path.parent)
+        self._close()
+
+    def discard(self) -> None:
+        self._close()
+        _delete(self._path)
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _read(path: Path, offset: int, length: int) -> bytes:
+    with os_errors():
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise NotFound(f"{path} is not there") from None
+        try:
+            left = min(length, os.fstat(fd).st_size - offset)  # the buffer is never larger than the body
+            parts = []
+            while left > 0 and (part := os.pread(fd, left, offset)):
+                parts.append(part)
+                offset += len(part)
+                left -= len(part)
+            return b"".join(parts)
+        finally:
+            os.close(fd)
+
+
+def _delete(path: Path) -> None:
+    with os_errors():
+        path.unlink(missing_ok=True)
+
+
+def _names(directory: Path, older_than: float) -> list[str]:
+    """Names, without suffix, of the bodies in `directory` last written before that time."""
+    found = []
+    with os_errors(), os.scandir(directory) as entries:
+        for entry in entries:
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # deleted meanwhile
+            if status.st_mtime < older_than and entry.name.endswith(".eml"):
+                found.append(entry.name.removesuffix(".eml"))
+    return found
