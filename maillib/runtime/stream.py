@@ -7,10 +7,9 @@ after `WRITE_TIMEOUT_S`; `closed` is called exactly once.
 
 import asyncio
 import time
-from enum import Enum, auto
-from typing import Protocol
 
 from maillib import maillog
+from maillib.dialog import Next, StreamSession
 from maillib.errors import LocalError, MailError, PeerError
 from maillib.runtime.service import ConnectionInfo, Registry, SessionInfo, ended
 
@@ -24,55 +23,6 @@ WRITE_TIMEOUT_S = 60.0
 """How long a peer may take nothing of what we have for it."""
 
 HANDSHAKE_TIMEOUT_S = 30.0
-
-
-class Next(Enum):
-    """What a step of a session asks for."""
-
-    AGAIN = auto()  # a command was served, another may be buffered
-    NEED_DATA = auto()  # no whole command is buffered
-    START_TLS = auto()  # the reply that invites the handshake is written
-    CLOSE = auto()  # everything is said
-
-
-class Output(Protocol):
-    async def send(self, data: bytes) -> None:
-        """Write; returns at once unless the peer is slow. Raises PeerError when the peer is gone or reads nothing."""
-
-
-class StreamSession(Protocol):
-    """One connection of a line-oriented protocol, as `maillib.sessions` implements it."""
-
-    @property
-    def user(self) -> str | None: ...
-
-    @property
-    def doing(self) -> str:
-        """A few words for a listing: `login`, `waiting`, `RETR 3`."""
-
-    @property
-    def timeout_s(self) -> float:
-        """How long the peer may say nothing from now on."""
-
-    async def greet(self, output: Output) -> Next: ...
-
-    def receive(self, data: bytes) -> None:
-        """Octets from the peer; empty: it has closed its side."""
-
-    async def advance(self, output: Output) -> Next:
-        """Serve at most one command from what was received. Raises PeerError for what cannot go on."""
-
-    def tls_started(self) -> None:
-        """TLS is on; forget everything from before it."""
-
-    def goodbye(self) -> bytes:
-        """The words for an end at the drain limit; empty: none are due."""
-
-    def timed_out(self) -> bytes:
-        """The words for an end after `timeout_s` of silence; empty: none are due."""
-
-    async def closed(self) -> None:
-        """The connection has ended, whatever the way: release what is held."""
 
 
 class StreamConnection(asyncio.Protocol):

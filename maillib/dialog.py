@@ -1,0 +1,63 @@
+"""How a session of a line-oriented protocol and whatever carries its bytes take turns.
+
+The session (`maillib.sessions`) knows no socket, the carrier (`maillib.runtime.stream`, a test) knows no protocol; this
+module is all that they know of each other.
+"""
+
+from enum import Enum, auto
+from typing import Protocol
+
+
+class Next(Enum):
+    """What a step of a session asks for."""
+
+    AGAIN = auto()
+    """A command was served, another may be buffered."""
+    NEED_DATA = auto()
+    """No whole command is buffered."""
+    START_TLS = auto()
+    """The reply that invites the handshake is written."""
+    CLOSE = auto()
+    """Everything is said."""
+
+
+class Output(Protocol):
+    async def send(self, data: bytes) -> None:
+        """Write; returns at once unless the peer is slow. Raises PeerError when the peer is gone or reads nothing."""
+
+
+class StreamSession(Protocol):
+    """One connection of a line-oriented protocol. The carrier calls one method at a time."""
+
+    @property
+    def user(self) -> str | None:
+        """Who has logged in."""
+
+    @property
+    def doing(self) -> str:
+        """A few words for a listing: `login`, `waiting`, `RETR 3`."""
+
+    @property
+    def timeout_s(self) -> float:
+        """How long to wait from now on for the rest of the next command; not more than 0: the time is over."""
+
+    async def greet(self, output: Output) -> Next:
+        """Say the first words."""
+
+    def receive(self, data: bytes) -> None:
+        """Octets from the peer, called only after NEED_DATA or `tls_started`."""
+
+    async def advance(self, output: Output) -> Next:
+        """Serve at most one command from what was received. Raises PeerError for what cannot go on."""
+
+    def tls_started(self) -> None:
+        """TLS is on; forget everything from before it."""
+
+    def goodbye(self) -> bytes:
+        """The words for an end at the drain limit; empty: none are due."""
+
+    def timed_out(self) -> bytes:
+        """The words for an end after `timeout_s` of silence; empty: none are due."""
+
+    async def closed(self) -> None:
+        """The connection has ended, whatever the way: release what is held."""
