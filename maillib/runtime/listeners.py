@@ -1,0 +1,45 @@
+"""Listening sockets: only a master makes, listens on and shuts them down.
+
+`shutdown(SHUT_RD)` acts on every copy of the socket in every process: new connections are refused at once, and each
+`accept` answers EINVAL. A later `listen` on any copy would open the port again, which is why no worker ever calls it.
+"""
+
+import errno
+import socket
+
+from maillib.errors import Conflict, MailError
+from maillib.settings.service import Listener
+
+BACKLOG = 1024
+"""Connections that may wait for `accept`; the kernel bounds it by net.core.somaxconn."""
+
+
+def open_listener(listener: Listener) -> socket.socket:
+    """A non-blocking listening socket. Raises Conflict when the port is taken, MailError when it may not be had."""
+    host = listener.host
+    family = socket.AF_INET if host and ":" not in host else socket.AF_INET6
+    if not host and not socket.has_dualstack_ipv6():
+        family, host = socket.AF_INET, ""
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(bool(listener.host)))
+        sock.bind((host, listener.port))
+        sock.listen(BACKLOG)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        text = f"cannot listen on {listener.address}: {error.strerror or error}"
+        raise (Conflict(text) if error.errno == errno.EADDRINUSE else MailError(text)) from None
+    return sock
+
+
+def refuse_from_now_on(sock: socket.socket) -> None:
+    """Refuse new connections at once, whoever else holds a copy; then drop ours."""
+    try:
+        sock.shutdown(socket.SHUT_RD)
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:  # another holder was first
+            raise
+    sock.close()

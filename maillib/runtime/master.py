@@ -1,0 +1,538 @@
+"""The master of one service: binds, reads what only the owner may read, and looks after workers.
+
+It never reads from the network and imports the standard library only. Its whole life is one select loop: signals,
+the channels of its workers, its control socket, and a few deadlines.
+
+- start: listeners from a predecessor, or bound; workers; `ready` from all of them.
+- a worker that dies is replaced after a growing pause.
+- reload: a cohort of new workers on the same listeners becomes ready, then the old one takes no more and drains.
+- restart: the same, then the master executes itself anew (same pid).
+- stop (SIGTERM, SIGINT, SIGQUIT): refuse new connections at once; workers drain; when they do not end within a moment,
+  the agent is told about them and the master ends; where no agent answers it waits for them itself.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections import deque
+from dataclasses import asdict
+from pathlib import Path
+
+from maillib import control, maillog
+from maillib.control import Message, Verb, WorkerState
+from maillib.errors import ConfigError, MailError, Transient
+from maillib.runtime import channel, cohort, listeners, resume, takeover
+from maillib.runtime.changeover import Changeover
+from maillib.runtime.cohort import Cohort, Handed, Worker
+from maillib.runtime.commands import Client, CommandSocket
+from maillib.runtime.occupancy import Occupancy
+from maillib.settings import service
+from maillib.settings.service import Listener, ServiceConfig, ServiceFile
+from maillib.version import VERSION, code_digest
+
+QUICK_END_S = 0.2
+"""How long a stop waits for workers that have nothing to finish."""
+
+AGENT_S = 0.3
+"""How long the agent may take to say that it looks after the drainers."""
+
+ASKING_S = 0.5
+"""How long a client of the control socket may take to send its request before a restart leaves it behind."""
+
+CUT_GRACE_S = 15.0
+"""After its deadline a drainer says goodbye and ends; one that has not by then is killed."""
+
+LOG_OCTETS = 10 * 1024 * 1024
+LOGS_KEPT = 5
+LOG_CHECK_S = 30.0
+
+
+def run(script: Path, config_argument: Path, file: ServiceFile, resumed: str | None) -> int:
+    """Serve until told to stop. Returns the exit status."""
+    master = Master(script, config_argument, file)
+    if resumed is not None:
+        master.resume(int(resumed))
+    else:
+        master.start()
+    return master.loop()
+
+
+class Master:
+    def __init__(self, script: Path, config_argument: Path, file: ServiceFile) -> None:
+        self._script = script
+        self._config_argument = config_argument
+        self._file = file
+        self._code = code_digest()
+        self._started = control.now()
+        self._name = file.service.name
+        self._run = Path(file.service.run_dir)
+        self._log = Path(file.service.state_dir) / "log" / f"{self._name}.log"
+        self._selector = selectors.DefaultSelector()
+        self._commands = CommandSocket(self._selector, self._command)
+        self._signals: deque[int] = deque()
+        self._listeners: list[tuple[Listener, socket.socket]] = []
+        self._occupancy: Occupancy | None = None
+        self._current = Cohort(config_argument.resolve(), file)
+        self._old: list[Cohort] = []
+        self._changeover: Changeover | None = None
+        self._waiting: deque[tuple[Client | None, Message]] = deque()
+        """Reloads and restarts that came during another one."""
+        self._predecessors = takeover.Predecessors()
+        self._last_error: str | None = None
+        self._execute_by: float | None = None
+        """Monotonic time at which this image is left, whoever is still asking something; None: not at all."""
+        self._execute_for: Client | None = None
+        self._stop_began: float | None = None
+        """Monotonic; None: not stopping."""
+        self._detach_at: float | None = None
+        self._alone = False
+        """The agent did not answer: drain in the foreground."""
+        self._next_log_check = time.monotonic()
+
+    # Beginning
+
+    def start(self) -> None:
+        """Raises ConfigError, Conflict (port taken), MailError."""
+        self._prepare_folders(self._file.service)
+        self._begin()
+        self._listeners, self._predecessors = takeover.acquire(self._run, self._name, self._file.service.listen)
+        for listener, _ in self._listeners:
+            maillog.listener_open(address=listener.address)
+        control.sweep(self._run, self._name)
+        self._commands.listen(control.master_socket(self._run, self._name))
+        self._fill(self._current)
+
+    def resume(self, memory: int) -> None:
+        """Go on as the image before left it."""
+        estate = resume.take_over(memory)
+        self._begin()
+        self._started = estate.started
+        self._listeners = estate.listeners
+        self._occupancy = Occupancy(estate.occupancy, estate.occupancy_slots)
+        self._current, *self._old = estate.cohorts
+        for one in estate.cohorts:
+            for worker in one.workers.values():
+                self._watch(worker)
+        self._commands.adopt(estate.control, control.master_socket(self._run, self._name))
+        if estate.client is not None:
+            Client(estate.client).answer({"ok": True})
+        self._waiting.extend((Client(stream) if stream else None, request) for stream, request in estate.waiting)
+        self._reap()
+        self._take_waiting()
+
+    def _begin(self) -> None:
+        maillog.open_log(self._log, f"{self._name}/master")
+        reader, writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(reader, selectors.EVENT_READ, lambda: os.read(reader, 4096))
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+        for number in resume.SIGNALS:
+            signal.signal(number, lambda received, _frame: self._signals.append(received))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, resume.SIGNALS)
+        maillog.started(pid=os.getpid(), generation=self._file.generation, version=VERSION)
+
+    def _prepare_folders(self, config: ServiceConfig) -> None:
+        """Folders that workers write to belong to the user they drop to."""
+        control.make_run_dir(self._run)
+        folder = control.service_dir(self._run, self._name)
+        self._log.parent.mkdir(mode=0o750, exist_ok=True)
+        folder.parent.mkdir(mode=0o750, exist_ok=True)
+        folder.mkdir(mode=0o750, exist_ok=True)
+        self._log.touch(mode=0o640)
+        if config.user is not None and os.geteuid() == 0:
+            import pwd
+
+            try:
+                entry = pwd.getpwnam(config.user)
+            except KeyError:
+                raise ConfigError(f"user {config.user!r} does not exist on this host") from None
+            os.chown(folder, entry.pw_uid, entry.pw_gid)
+            os.chown(self._log, entry.pw_uid, entry.pw_gid)
+
+    # The loop
+
+    def loop(self) -> int:
+        while True:
+            for key, _ in self._selector.select(self._patience()):
+                key.data()
+            while self._signals:
+                self._signal(self._signals.popleft())
+            self._reap()
+            self._tick()
+            if self._stop_began is not None and not self._all_workers():
+                break
+        self._commands.close()
+        return 0
+
+    def _patience(self) -> float:
+        now = time.monotonic()
+        times = [self._next_log_check, self._current.respawn_at, self._detach_at, self._execute_by]
+        if self._changeover is not None:
+            times.append(self._changeover.give_up_at)
+        unix_now = control.now()
+        times += [now + (one.deadline + CUT_GRACE_S - unix_now) for one in self._old if one.deadline is not None]
+        return max(0.0, min(time_ for time_ in times if time_ is not None) - now)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        if self._stop_began is None:
+            if self._current.respawn_at is not None and now >= self._current.respawn_at:
+                self._fill(self._current)
+            if self._changeover is not None:
+                self._changeover.tick(now)
+        elif self._detach_at is not None and now >= self._detach_at:
+            self._detach()
+        for one in self._old:
+            if one.deadline is not None and control.now() > one.deadline + CUT_GRACE_S:
+                for worker in one.workers.values():
+                    os.kill(worker.pid, signal.SIGKILL)
+        if self._execute_by is not None and (now >= self._execute_by or not self._commands.clients):
+            self._execute_anew()
+        if now >= self._next_log_check:
+            self._next_log_check = now + LOG_CHECK_S
+            self._rotate_log()
+
+    def _signal(self, number: int) -> None:
+        if number == signal.SIGHUP:
+            self._reopen_logs()
+            self._change(None, {"verb": Verb.RELOAD, "config": os.fspath(self._config_argument)})
+        elif number != signal.SIGCHLD:
+            if self._stop_began is None:
+                self._stop(refuse=True)
+            elif self._alone:
+                self._hurry()  # Ctrl-C again
+
+    # Workers
+
+    def _all_workers(self) -> list[Worker]:
+        cohorts = [self._current, *self._old, *([self._changeover.coming] if self._changeover else [])]
+        return [worker for one in cohorts for worker in one.workers.values()]
+
+    def _fill(self, one: Cohort) -> None:
+        """Start the workers that the cohort lacks."""
+        one.respawn_at = None
+        slots = max(1024, one.file.service.limits.connections)
+        if self._occupancy is None or self._occupancy.slots < slots:
+            self._occupancy = Occupancy.create(slots)  # sessions that are open are counted no more: they drain
+        while len(one.workers) < one.file.service.processes:
+            handed = Handed(tuple(self._sockets_for(one)), self._occupancy.descriptor, self._occupancy.slots)
+            try:
+                region = cohort.free_region(self._all_workers())
+                worker = cohort.spawn(self._script, one, handed, self._log, region)
+            except (MailError, OSError) as error:
+                self._last_error = str(error)
+                maillog.problem(what="start of a worker", error=str(error))
+                one.deaths += 1
+                one.respawn_at = time.monotonic() + cohort.PAUSES_S[-1]
+                return
+            one.workers[worker.pid] = worker
+            self._watch(worker)
+
+    def _sockets_for(self, one: Cohort) -> list[tuple[Listener, socket.socket]]:
+        """The cohort's own view of each listener (role and TLS may differ), with the socket of that address."""
+        sockets = {(listener.host, listener.port): sock for listener, sock in self._listeners}
+        if self._changeover is not None and self._changeover.coming is one:
+            sockets |= self._changeover.opened
+        return [(listener, sockets[listener.host, listener.port]) for listener in one.file.service.listen]
+
+    def _watch(self, worker: Worker) -> None:
+        self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._hear(worker))
+
+    def _hear(self, worker: Worker) -> None:
+        try:
+            heard = channel.receive(worker.channel)
+        except BlockingIOError:
+            return
+        if heard is None:
+            self._selector.unregister(worker.channel)  # it has ended, or is about to: the reaper sees to it
+            worker.channel.close()
+            return
+        message, _ = heard
+        if "error" in message:
+            self._last_error = str(message["error"])
+            if self._changeover is not None and worker.pid in self._changeover.coming.workers:
+                self._changeover.fail(self._last_error)
+        elif "state" in message:
+            worker.state = WorkerState(str(message["state"]))
+            if worker.state is WorkerState.READY:
+                self._became_ready()
+
+    def _became_ready(self) -> None:
+        if self._changeover is not None and self._changeover.coming.is_ready:
+            self._changeover.all_ready()
+        elif self._current.is_ready:
+            self._last_error = None
+            self._predecessors.tell_taken()
+
+    def _reap(self) -> None:
+        for one in [self._current, *self._old, *([self._changeover.coming] if self._changeover else [])]:
+            for pid in list(one.workers):
+                if pid not in one.workers:
+                    continue  # a new worker, ended because another one had failed
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    self._ended(one, one.workers.pop(pid), status)
+        self._old = [one for one in self._old if one.workers]
+        if self._changeover is not None:
+            self._changeover.reaped()
+
+    def _ended(self, one: Cohort, worker: Worker, status: int) -> None:
+        while worker.channel.fileno() >= 0 and self._has_message(worker):
+            self._hear(worker)  # its last words may tell why
+        self.forget(worker)
+        if one.deadline is not None:
+            return
+        code = os.waitstatus_to_exitcode(status)
+        text = f"signal {-code}" if code < 0 else f"status {code}"
+        if self._changeover is not None and one is self._changeover.coming:
+            self._changeover.fail(self._last_error or f"a new worker ended with {text} before it was ready")
+            return
+        pause = one.count_death(worker)
+        self._last_error = self._last_error or f"worker ended with {text}"
+        maillog.worker_died(pid=worker.pid, status=text, pause_s=pause)
+
+    def forget(self, worker: Worker) -> None:
+        """Leave no trace of a worker that has ended, however it ended."""
+        if worker.channel.fileno() >= 0:
+            self._selector.unregister(worker.channel)
+            worker.channel.close()
+        if self._occupancy is not None:
+            self._occupancy.clear(worker.region)
+        control.worker_socket(self._run, self._name, worker.pid).unlink(missing_ok=True)
+        control.worker_record(self._run, self._name, worker.pid).unlink(missing_ok=True)
+
+    def _has_message(self, worker: Worker) -> bool:
+        with selectors.DefaultSelector() as one:
+            one.register(worker.channel, selectors.EVENT_READ)
+            return bool(one.select(0))
+
+    # Commands
+
+    def _command(self, client: Client, request: Message) -> None:
+        verb = request.get("verb")
+        if verb == Verb.STATUS:
+            client.answer(self._status())
+        elif self._stop_began is not None:
+            client.fail("the service is stopping")
+        elif verb in (Verb.RELOAD, Verb.RESTART):
+            self._change(client, request)
+        elif verb == Verb.LISTENERS:
+            described: list[object] = [asdict(listener) for listener, _ in self._listeners]
+            client.answer({"ok": True, "listeners": described}, [sock.fileno() for _, sock in self._listeners])
+        elif verb == Verb.TAKEN:
+            client.answer({"ok": True})
+            self._stop(refuse=False)
+        else:
+            client.fail(f"unknown verb {verb!r}")
+
+    def _status(self) -> Message:
+        coming = self._changeover.coming if self._changeover else None
+        cohorts = [one for one in (self._current, coming, *self._old) if one is not None]
+        state = "draining" if self._stop_began is not None else "running" if self._current.is_ready else "starting"
+        return {
+            "ok": True,
+            "service": self._name,
+            "pid": os.getpid(),
+            "version": VERSION,
+            "code": self._code,
+            "generation": self._current.file.generation,
+            "digest": self._current.file.digest,
+            "config": os.fspath(self._current.config),
+            "started": self._started,
+            "state": state,
+            "processes": self._current.file.service.processes,
+            "workers": [self._worker_status(one, worker) for one in cohorts for worker in one.workers.values()],
+            "listeners": [
+                {"address": listener.address, "role": listener.role, "tls": listener.tls}
+                for listener in self._current.file.service.listen
+            ],
+            "connections": self._occupancy.taken() if self._occupancy else 0,
+            "last_error": self._last_error,
+        }
+
+    def _worker_status(self, one: Cohort, worker: Worker) -> Message:
+        return {
+            "pid": worker.pid,
+            "generation": one.file.generation,
+            "state": worker.state,
+            "sessions": self._occupancy.taken_in(worker.region) if self._occupancy else 0,
+            "deadline": one.deadline,
+        }
+
+    # Reload and restart
+
+    def _change(self, client: Client | None, request: Message) -> None:
+        """Begin a reload or restart, or let it wait for the one under way."""
+        if self._changeover is not None:
+            if client is not None:
+                client.tell("another reload or restart is under way")
+            self._waiting.append((client, request))
+            return
+        path = Path(str(request.get("config") or self._config_argument)).resolve()
+        try:
+            file = service.read(path)
+            if (file.service.name, file.service.protocol) != (self._name, self._file.service.protocol):
+                raise ConfigError(f"{path} is not for the service {self._name}")
+            if (file.service.state_dir, file.service.run_dir) != (self._file.service.state_dir, os.fspath(self._run)):
+                raise ConfigError(f"{path} is for another state directory")
+        except ConfigError as error:
+            self._refuse_change(client, str(error))
+            return
+        self._changeover = Changeover(
+            coming=Cohort(path, file), client=client, anew=request.get("verb") == Verb.RESTART, master=self
+        )
+        self._changeover.tick(time.monotonic())
+
+    def _refuse_change(self, client: Client | None, error: str) -> None:
+        self._last_error = error
+        maillog.problem(what="reload", error=error)
+        if client is not None:
+            client.fail(error)
+
+    # What a changeover asks of its master
+
+    @property
+    def script(self) -> Path:
+        return self._script
+
+    @property
+    def config_argument(self) -> Path:
+        return self._config_argument
+
+    def draining_cohorts(self) -> int:
+        return len(self._old)
+
+    def listening_on(self) -> set[tuple[str, int]]:
+        return {(listener.host, listener.port) for listener, _ in self._listeners}
+
+    def fill(self, one: Cohort) -> None:
+        self._fill(one)
+        if one.respawn_at is not None and self._changeover is not None:
+            self._changeover.fail(self._last_error or "a worker could not be started")
+
+    def cut_over(self, coming: Cohort, opened: takeover.Sockets) -> None:
+        """From here on `coming` serves; the cohort before it takes no more and drains."""
+        sockets = {(listener.host, listener.port): sock for listener, sock in self._listeners} | opened
+        self._listeners = [(one, sockets.pop((one.host, one.port))) for one in coming.file.service.listen]
+        for sock in sockets.values():  # no longer declared
+            listeners.refuse_from_now_on(sock)
+        leaving, self._current = self._current, coming
+        self._file = coming.file
+        self._last_error = None
+        self._drain(leaving, reason="reload")
+        if leaving.workers:
+            self._old.insert(0, leaving)
+
+    def execute_when_quiet(self, client: Client | None) -> None:
+        """Leave this image once nobody is in the middle of asking something: those would get no answer."""
+        self._execute_for = client
+        self._execute_by = time.monotonic() + ASKING_S
+
+    def _execute_anew(self) -> None:
+        assert self._occupancy is not None and self._commands.sock is not None
+        client, self._execute_for, self._execute_by = self._execute_for, None, None
+        estate = resume.Estate(
+            started=self._started,
+            listeners=self._listeners,
+            cohorts=[self._current, *self._old],
+            occupancy=self._occupancy.descriptor,
+            occupancy_slots=self._occupancy.slots,
+            control=self._commands.sock,
+            client=client.stream if client else None,
+            waiting=[(waiting.stream if waiting else None, request) for waiting, request in self._waiting],
+        )
+        try:
+            resume.execute_anew(self._script, self._config_argument, estate)
+        except OSError as error:
+            self._refuse_change(client, f"the new workers serve, but the master could not execute itself anew: {error}")
+            self.changeover_done(None)
+
+    def changeover_done(self, failure: str | None) -> None:
+        """Take the next one that waits."""
+        if failure is not None:
+            self._refuse_change(None, failure)
+        self._changeover = None
+        self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        if self._waiting and self._stop_began is None:
+            self._change(*self._waiting.popleft())
+
+    # The end
+
+    def _drain(self, one: Cohort, *, reason: str) -> None:
+        limit_s = one.file.service.stop.drain
+        one.deadline = control.now() + limit_s
+        for worker in one.workers.values():
+            if not channel.send(worker.channel, {"do": "drain", "limit_s": limit_s, "reason": reason}):
+                os.kill(worker.pid, signal.SIGTERM)
+
+    def _stop(self, *, refuse: bool) -> None:
+        """Take no more. `refuse` False: a successor serves the same sockets, which must stay open."""
+        self._execute_by = None
+        self._stop_began = time.monotonic()
+        self._detach_at = self._stop_began + QUICK_END_S
+        for _, sock in self._listeners:
+            if refuse:
+                listeners.refuse_from_now_on(sock)
+            else:
+                sock.close()
+        self._listeners.clear()
+        if self._changeover is not None:
+            self._changeover.abandon()
+        for client, _ in self._waiting:
+            if client is not None:
+                client.fail("the service is stopping")
+        self._drain(self._current, reason="stop")
+        self._old.insert(0, self._current)
+        self._current = Cohort(self._current.config, self._current.file)
+
+    def _detach(self) -> None:
+        """Leave the drainers to the agent, or wait for them here."""
+        self._detach_at = None
+        pids: list[object] = [worker.pid for worker in self._all_workers()]
+        try:
+            answer = control.ask(
+                control.agent_socket(self._run),
+                {"verb": Verb.DRAINERS, "service": self._name, "pids": pids},
+                timeout_s=AGENT_S,
+            )
+        except Transient:
+            answer = {}
+        if not answer.get("ok"):
+            self._alone = True
+            return
+        for worker in self._all_workers():
+            channel.send(worker.channel, {"do": "detach"})
+        self._commands.close()
+        sys.exit(0)
+
+    def _hurry(self) -> None:
+        for one in self._old:
+            one.deadline = control.now()
+            for worker in one.workers.values():
+                channel.send(worker.channel, {"do": "drain", "limit_s": 0, "reason": "stop"})
+
+    # Logs
+
+    def _rotate_log(self) -> None:
+        try:
+            if self._log.stat().st_size < LOG_OCTETS:
+                return
+            for number in range(LOGS_KEPT - 1, 0, -1):
+                older = self._log.with_name(f"{self._log.name}.{number}")
+                if older.exists():
+                    older.rename(self._log.with_name(f"{self._log.name}.{number + 1}"))
+            self._log.rename(self._log.with_name(f"{self._log.name}.1"))
+            self._log.touch(mode=0o640)
+            self._prepare_folders(self._file.service)
+        except OSError as error:
+            maillog.problem(what="rotation of the log", error=str(error))
+        self._reopen_logs()
+
+    def _reopen_logs(self) -> None:
+        maillog.reopen()
+        for worker in self._all_workers():
+            channel.send(worker.channel, {"do": "reopen"})

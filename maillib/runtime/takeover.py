@@ -1,0 +1,118 @@
+"""How a new master comes to the listeners: from whoever serves them now, or by binding.
+
+Before it are, at most: a master that lost its supervisord and still serves, or workers whose master was killed. Both
+hand over copies of their sockets when asked, keep accepting, and drain when they are told that the new workers are
+ready. So a crash of a master or of supervisord refuses nobody.
+"""
+
+import socket
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from maillib import control, maillog
+from maillib.control import Verb, WorkerState
+from maillib.errors import Conflict, Transient
+from maillib.runtime import listeners
+from maillib.settings.base import load
+from maillib.settings.service import Listener
+
+BIND_RETRY_S = 15.0
+"""How long a taken port is tried again: masterless workers let go of theirs after 5 s."""
+
+ASK_S = 2.0
+"""How long a predecessor may take to answer."""
+
+Sockets = dict[tuple[str, int], socket.socket]
+"""Host and port to listening socket."""
+
+
+@dataclass(slots=True)
+class Predecessors:
+    """Who served before us, to be told when we are ready."""
+
+    sockets: Sockets = field(default_factory=dict)
+    control_sockets: list[Path] = field(default_factory=list)
+
+    def add(self, others: "Predecessors") -> None:
+        """What was found later; of two copies of one socket the first is kept."""
+        self.control_sockets += [path for path in others.control_sockets if path not in self.control_sockets]
+        for address, sock in others.sockets.items():
+            if address in self.sockets:
+                sock.close()
+            else:
+                self.sockets[address] = sock
+
+    def tell_taken(self) -> None:
+        """The new workers serve: whoever was before may close its copies and drain."""
+        for path in self.control_sockets:
+            try:
+                control.ask(path, {"verb": Verb.TAKEN}, timeout_s=ASK_S)
+            except Transient as error:
+                maillog.problem(what="predecessor", error=str(error))  # it ends by itself: nobody is its master
+        self.control_sockets.clear()
+
+
+def find(run: Path, service: str) -> Predecessors:
+    """Ask a living master first: it speaks for its workers. Then each worker that serves without one."""
+    found = Predecessors()
+    paths = [control.master_socket(run, service)]
+    for record in control.read_records(run, service):
+        if record.state is not WorkerState.DRAINING:
+            paths.append(control.worker_socket(run, service, record.pid))
+    for path in paths:
+        try:
+            found.add(Predecessors(_ask_listeners(path), [path]))
+        except Transient:
+            continue  # no master lives, or this worker belongs to one that has answered
+    return found
+
+
+def acquire(
+    run: Path, service: str, wanted: Iterable[Listener]
+) -> tuple[list[tuple[Listener, socket.socket]], Predecessors]:
+    """The sockets for `wanted`: a predecessor's where it has one, else newly bound.
+
+    Blocks up to BIND_RETRY_S while a port is taken. Raises Conflict then, MailError when a port may not be had.
+    """
+    predecessors = find(run, service)
+    until = time.monotonic() + BIND_RETRY_S
+    opened: list[tuple[Listener, socket.socket]] = []
+    for listener in wanted:
+        while True:
+            sock = predecessors.sockets.pop((listener.host, listener.port), None)
+            try:
+                opened.append((listener, sock or listeners.open_listener(listener)))
+                break
+            except Conflict:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+                predecessors.add(find(run, service))  # it may have been at its own start when it was asked first
+    for sock in predecessors.sockets.values():  # addresses that are not wanted any more: nobody serves them after us
+        listeners.refuse_from_now_on(sock)
+    predecessors.sockets.clear()
+    return opened, predecessors
+
+
+def _ask_listeners(path: Path) -> Sockets:
+    """Raises Transient when nobody answers, or the answer is no."""
+    with control.connect(path, timeout_s=ASK_S) as stream:
+        try:
+            stream.sendall(control.encode({"verb": Verb.LISTENERS}))
+            line, descriptors, _, _ = socket.recv_fds(stream, control.MAX_LINE_OCTETS, 64)
+        except OSError as error:
+            raise Transient(f"{path}: {error}") from None
+    sockets = [socket.socket(fileno=fd) for fd in descriptors]
+    answer = control.decode(line) if line else {}
+    addresses = answer.get("listeners")
+    if not answer.get("ok") or not isinstance(addresses, list) or len(addresses) != len(sockets):
+        for sock in sockets:
+            sock.close()
+        raise Transient(f"{path} hands nothing over")
+    return {(item.host, item.port): sock for item, sock in zip(map(_listener, addresses), sockets, strict=True)}
+
+
+def _listener(data: object) -> Listener:
+    return load(Listener, data)  # type: ignore[arg-type]  # JSON by construction
