@@ -7,6 +7,7 @@ after `WRITE_TIMEOUT_S`; `closed` is called exactly once.
 
 import asyncio
 import time
+from typing import cast
 
 from maillib import maillog
 from maillib.dialog import Next, StreamSession
@@ -50,11 +51,11 @@ class StreamConnection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        stream = cast(asyncio.Transport, transport)  # uvloop's transports derive from none of asyncio's
+        self._transport = stream
         if self._upgrading:
             return
-        transport.set_write_buffer_limits(high=HIGH_WATER_OCTETS)
+        stream.set_write_buffer_limits(high=HIGH_WATER_OCTETS)
         self._registry.opened(self)
         self._task = self._loop.create_task(self._run())
 
