@@ -11,7 +11,7 @@ Who keeps what in RUN/services/NAME/:
     master.sock                  control socket of the master; a successor replaces it by rename
     worker-PID.sock              control socket of one worker, until it ends
     worker-PID.json              its record, see WorkerRecord; written anew (by rename) at each change of state
-    ended-PID.json               what became of a drain (Ended), for whoever waited; swept after an hour
+    ended-PID.json               what became of a drain that had sessions (Ended); swept after an hour
 
 A record whose process is gone (pid reused, zombie or no such pid: `is_alive`) is garbage and swept by any master start.
 """

@@ -121,6 +121,7 @@ class Master:
             Client(estate.client).answer({"ok": True})
         self._waiting.extend((Client(stream) if stream else None, request) for stream, request in estate.waiting)
         self._reap()
+        control.sweep(self._run, self._name)
         self._take_waiting()
 
     def _begin(self) -> None:

@@ -176,7 +176,8 @@ class Worker:
         await self._service.close()
         ended = Ended(pid=os.getpid(), finished=self._sessions_at_drain - cut, cut=cut)
         maillog.stopped(pid=ended.pid, finished=ended.finished, cut=ended.cut)
-        control.write_ended(self._run, self._config.name, ended)
+        if self._sessions_at_drain:  # else nobody can be waiting to hear of it
+            control.write_ended(self._run, self._config.name, ended)
         control.worker_record(self._run, self._config.name, os.getpid()).unlink(missing_ok=True)
         if work.cancelled():
             return 0
