@@ -129,6 +129,16 @@ def bug(*, what: str, error: BaseException) -> None:
     _emit("error", "bug", what=what, error=repr(error), trace=trace)
 
 
+def hold_made(*, service: str, who: str) -> None:
+    """A service was stopped by hand; it stays stopped until somebody starts or releases it."""
+    _emit("info", "hold-made", service=service, who=who)
+
+
+def hold_ended(*, service: str) -> None:
+    """A service that was held has been started."""
+    _emit("info", "hold-ended", service=service)
+
+
 # Connections
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Protocol
 
 from maillib import control
+from maillib.command_socket import Client
 from maillib.errors import MailError
 from maillib.runtime import listeners
 from maillib.runtime.cohort import Cohort, Worker
-from maillib.runtime.commands import Client
 from maillib.runtime.takeover import Sockets
 
 MAX_OLD_COHORTS = 2

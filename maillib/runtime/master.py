@@ -22,12 +22,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from maillib import control, maillog
+from maillib.command_socket import Client, CommandSocket
 from maillib.control import Message, Verb, WorkerState
 from maillib.errors import ConfigError, MailError, Transient
 from maillib.runtime import channel, cohort, listeners, resume, takeover
 from maillib.runtime.changeover import Changeover
 from maillib.runtime.cohort import Cohort, Handed, Worker
-from maillib.runtime.commands import Client, CommandSocket
 from maillib.runtime.occupancy import Occupancy
 from maillib.settings import service
 from maillib.settings.service import Listener, ServiceConfig, ServiceFile

@@ -1,4 +1,4 @@
-"""The control socket of a master, inside its select loop: requests in, answers out, never blocking it."""
+"""The control socket of a master or of the agent, in its select loop: requests in, answers out, never blocking it."""
 
 import contextlib
 import os
