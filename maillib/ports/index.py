@@ -41,7 +41,9 @@ class NewMessage:
     """Per-copy header lines (Return-Path, Delivered-To), CRLF at each end; may be empty."""
     body: BlobRef
     internal_date: datetime
+    """Aware; kept to the second, in UTC."""
     flags: frozenset[str] = frozenset()
+    """IMAP atoms: no spaces. RFC 9051 §2.3.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,9 @@ class Index(Protocol):
     async def append(self, account: AccountId, mailbox: str, messages: Sequence[NewMessage]) -> Sequence[Appended]:
         """Add the messages, all or none; durable on return. The bodies are durable already.
 
-        The account's quota is checked and charged in the same commit.
-        Raises NotFound (mailbox), OverQuota, StoreFull, Transient.
+        The account's quota is checked and charged in the same commit. A body may be given up afterwards: the message
+        keeps its octets. For a known delivery key nothing else of the message is looked at.
+        Raises NotFound (mailbox or body), OverQuota, StoreFull, Transient.
         """
 
     async def rows(self, account: AccountId, mailbox: str) -> Sequence[Row]:

@@ -1,0 +1,567 @@
+"""The store's contract: what `maillib.ports` says of Index, Blobs and Leases, held against every engine.
+
+The same promises over several real processes and SIGKILLs are in `test_store_processes.py`: only an engine on disk has
+other processes.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from maillib.address import Address
+from maillib.embedded.blobs import EmbeddedBlobs
+from maillib.embedded.index import EmbeddedIndex
+from maillib.embedded.leases import EmbeddedLeases
+from maillib.errors import Conflict, NotFound, OverQuota
+from maillib.memory.blobs import MemoryBlobs
+from maillib.memory.index import MemoryIndex
+from maillib.memory.leases import MemoryLeases
+from maillib.ports.blobs import BlobRef, Blobs
+from maillib.ports.directory import Account, AccountId
+from maillib.ports.index import INBOX, Appended, Index, NewMessage, StoredMessage, Uid, Usage
+from maillib.ports.leases import Leases
+
+ALICE, BOB = AccountId(1), AccountId(2)
+WHEN = datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """One engine, opened for one test."""
+
+    index: Index
+    blobs: Blobs
+    leases: Leases
+    quotas: dict[AccountId, int]
+
+
+Opener = Callable[[Path], AbstractAsyncContextManager[Store]]
+Promise = Callable[[Store], Awaitable[None]]
+
+
+def directory_of(quotas: dict[AccountId, int]) -> Callable[[AccountId], Awaitable[Account]]:
+    """As much of a Directory as the Index asks for."""
+
+    async def account_of(account: AccountId) -> Account:
+        address = Address.parse(f"user{account}@example.test")
+        return Account(account, address, "", True, None, quotas.get(account))
+
+    return account_of
+
+
+@asynccontextmanager
+async def open_embedded(state_dir: Path) -> AsyncIterator[Store]:
+    quotas: dict[AccountId, int] = {}
+    index, blobs = EmbeddedIndex(state_dir, directory_of(quotas)), EmbeddedBlobs(state_dir)
+    leases = EmbeddedLeases(state_dir)
+    try:
+        yield Store(index, blobs, leases, quotas)
+        assert await index.check(ALICE) == []
+    finally:
+        await index.close()
+        await blobs.close()
+        await leases.close()
+
+
+@asynccontextmanager
+async def open_memory(_: Path) -> AsyncIterator[Store]:
+    quotas: dict[AccountId, int] = {}
+    blobs = MemoryBlobs()
+    yield Store(MemoryIndex(blobs, directory_of(quotas)), blobs, MemoryLeases(), quotas)
+
+
+@pytest.fixture(params=[open_embedded, open_memory], ids=["embedded", "memory"])
+def keeps(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[Promise], None]:
+    """Runs a promise against a fresh store of each engine."""
+    opener: Opener = request.param
+
+    def run(promise: Promise) -> None:
+        async def main() -> None:
+            async with opener(tmp_path) as store:
+                await promise(store)
+
+        asyncio.run(main())
+
+    return run
+
+
+Keeps = Callable[[Promise], None]
+
+
+async def chunks_of(*parts: bytes) -> AsyncIterator[bytes]:
+    for part in parts:
+        yield part
+
+
+async def new_message(
+    store: Store, key: str, body: bytes = b"Subject: x\r\n\r\nbody\r\n", **more: object
+) -> NewMessage:
+    ref = await store.blobs.put(chunks_of(body))
+    fields: dict[str, object] = {"prefix": b"Return-Path: <>\r\n", "internal_date": WHEN} | more
+    return NewMessage(delivery_key=key, body=ref, **fields)  # type: ignore[arg-type]
+
+
+async def octets(store: Store, stored: StoredMessage) -> bytes:
+    return stored.prefix + await store.blobs.get(stored.body, 0, stored.size_octets)
+
+
+# Index: mailboxes
+
+
+def test_inbox_is_there_from_the_start(keeps: Keeps) -> None:
+    """Every account has an INBOX, empty, before anything was delivered."""
+
+    async def promise(store: Store) -> None:
+        (inbox,) = await store.index.mailboxes(ALICE)
+        assert (inbox.name, inbox.uid_next, inbox.messages, inbox.octets) == (INBOX, 1, 0, 0)
+        assert 0 < inbox.uid_validity < 2**32
+        assert await store.index.rows(ALICE, INBOX) == []
+        assert await store.index.usage(ALICE) == Usage(0, 0)
+
+    keeps(promise)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../../x", "/etc/passwd", "inbox\0", "1", "'; DROP TABLE mailbox; --"])
+def test_a_name_is_only_data(keeps: Keeps, tmp_path: Path, name: str) -> None:
+    """A mailbox that does not exist is NotFound in every call, whatever its name looks like, and makes no file."""
+
+    async def promise(store: Store) -> None:
+        message = await new_message(store, "k")
+        await store.index.usage(ALICE)
+        before = sorted(tmp_path.rglob("*"))
+        with pytest.raises(NotFound):
+            await store.index.append(ALICE, name, [message])
+        with pytest.raises(NotFound):
+            await store.index.rows(ALICE, name)
+        with pytest.raises(NotFound):
+            await store.index.message(ALICE, name, Uid(1))
+        with pytest.raises(NotFound):
+            await store.index.expunge(ALICE, name, [Uid(1)])
+        assert sorted(tmp_path.rglob("*")) == before
+
+    keeps(promise)
+
+
+# Index: append
+
+
+def test_append_stores_prefix_and_body(keeps: Keeps) -> None:
+    """A message comes back octet for octet, with its size, date and flags."""
+
+    async def promise(store: Store) -> None:
+        body = bytes(range(256)) * 300 + b"\r\n.\r\n"
+        local = timedelta(microseconds=123456)
+        message = await new_message(store, "k", body, internal_date=WHEN + local, flags=frozenset({"\\Seen", "$Junk"}))
+        (answer,) = await store.index.append(ALICE, INBOX, [message])
+        (row,) = await store.index.rows(ALICE, INBOX)
+        assert answer == Appended(row.uid, row.modseq, created=True)
+        assert row.size_octets == len(message.prefix) + len(body)
+        assert row.internal_date == WHEN
+        assert row.flags == {"\\Seen", "$Junk"}
+        stored = await store.index.message(ALICE, INBOX, row.uid)
+        assert await octets(store, stored) == message.prefix + body
+        assert stored.size_octets == row.size_octets
+
+    keeps(promise)
+
+
+def test_empty_body_and_empty_prefix(keeps: Keeps) -> None:
+    """No octets at all is a message too."""
+
+    async def promise(store: Store) -> None:
+        (answer,) = await store.index.append(ALICE, INBOX, [await new_message(store, "k", b"", prefix=b"")])
+        stored = await store.index.message(ALICE, INBOX, answer.uid)
+        assert (await octets(store, stored), stored.size_octets) == (b"", 0)
+
+    keeps(promise)
+
+
+def test_one_body_for_several_accounts(keeps: Keeps) -> None:
+    """The body of a message outlives its other copies and the reference it was appended with."""
+
+    async def promise(store: Store) -> None:
+        message = await new_message(store, "k", b"shared")
+        for account in (ALICE, BOB):
+            await store.index.append(account, INBOX, [message])
+        await store.blobs.delete(message.body)
+        await store.index.expunge(ALICE, INBOX, [Uid(1)])
+        assert await octets(store, await store.index.message(BOB, INBOX, Uid(1))) == message.prefix + b"shared"
+
+    keeps(promise)
+
+
+def test_the_same_key_gives_the_first_answer_again(keeps: Keeps) -> None:
+    """A delivery that is repeated adds nothing, within one call and over several."""
+
+    async def promise(store: Store) -> None:
+        first, second = await new_message(store, "a"), await new_message(store, "b")
+        answers = await store.index.append(ALICE, INBOX, [first, second, first])
+        assert [answer.created for answer in answers] == [True, True, False]
+        assert answers[0].uid == answers[2].uid < answers[1].uid
+        again = await store.index.append(ALICE, INBOX, [second, await new_message(store, "c"), first])
+        assert [(answer.uid, answer.created) for answer in again] == [(2, False), (3, True), (1, False)]
+        assert again[0].modseq == answers[1].modseq
+        assert await store.index.usage(ALICE) == Usage(
+            3, sum(r.size_octets for r in await store.index.rows(ALICE, INBOX))
+        )
+
+    keeps(promise)
+
+
+def test_the_key_outlives_message_and_body(keeps: Keeps) -> None:
+    """A delivery repeated after an expunge, its body long gone, adds nothing and is no error."""
+
+    async def promise(store: Store) -> None:
+        message = await new_message(store, "k")
+        (first,) = await store.index.append(ALICE, INBOX, [message])
+        await store.index.expunge(ALICE, INBOX, [first.uid])
+        await store.blobs.delete(message.body)
+        assert await store.index.append(ALICE, INBOX, [message]) == [Appended(first.uid, first.modseq, created=False)]
+        assert await store.index.rows(ALICE, INBOX) == []
+
+    keeps(promise)
+
+
+def test_keys_are_per_account(keeps: Keeps) -> None:
+    """What one account has got says nothing about another."""
+
+    async def promise(store: Store) -> None:
+        message = await new_message(store, "k")
+        for account in (ALICE, BOB):
+            (answer,) = await store.index.append(account, INBOX, [message])
+            assert answer.created
+
+    keeps(promise)
+
+
+def test_append_is_all_or_nothing(keeps: Keeps) -> None:
+    """One message that cannot be added keeps the others out, uses up no UID, and the call can be repeated."""
+
+    async def promise(store: Store) -> None:
+        good, bad = await new_message(store, "good"), await new_message(store, "bad")
+        await store.blobs.delete(bad.body)
+        with pytest.raises(NotFound):
+            await store.index.append(ALICE, INBOX, [good, bad])
+        assert await store.index.rows(ALICE, INBOX) == []
+        assert await store.index.usage(ALICE) == Usage(0, 0)
+        (answer,) = await store.index.append(ALICE, INBOX, [good])
+        assert (answer.uid, answer.created) == (1, True)
+
+    keeps(promise)
+
+
+def test_nothing_to_append(keeps: Keeps) -> None:
+    """No messages: no change."""
+
+    async def promise(store: Store) -> None:
+        before = await store.index.mailboxes(ALICE)
+        assert await store.index.append(ALICE, INBOX, []) == []
+        assert await store.index.mailboxes(ALICE) == before
+
+    keeps(promise)
+
+
+def test_uids_grow_with_simultaneous_appends(keeps: Keeps) -> None:
+    """Appends at the same moment each get UIDs of their own; counters and rows agree."""
+
+    async def promise(store: Store) -> None:
+        messages = [await new_message(store, f"k{number}", b"x" * number) for number in range(40)]
+        pairs = [messages[at : at + 2] for at in range(0, 40, 2)]
+        answers = await asyncio.gather(*(store.index.append(ALICE, INBOX, pair) for pair in pairs))
+        uids = [answer.uid for pair in answers for answer in pair]
+        assert sorted(uids) == list(range(1, 41))
+        assert all(first + 1 == second for first, second in zip(uids[::2], uids[1::2], strict=True))
+        rows = await store.index.rows(ALICE, INBOX)
+        assert [row.uid for row in rows] == sorted(uids)
+        (inbox,) = await store.index.mailboxes(ALICE)
+        assert (inbox.uid_next, inbox.messages) == (41, 40)
+        assert inbox.octets == sum(row.size_octets for row in rows)
+        assert inbox.highest_modseq == max(row.modseq for row in rows)
+
+    keeps(promise)
+
+
+def test_modseq_grows_with_every_change(keeps: Keeps) -> None:
+    """Append and expunge raise the mailbox's modseq; a call that changes nothing does not."""
+
+    async def promise(store: Store) -> None:
+        async def modseq() -> int:
+            return (await store.index.mailboxes(ALICE))[0].highest_modseq
+
+        start = await modseq()
+        message = await new_message(store, "k")
+        (answer,) = await store.index.append(ALICE, INBOX, [message])
+        assert start < answer.modseq == await modseq()
+        await store.index.append(ALICE, INBOX, [message])
+        await store.index.expunge(ALICE, INBOX, [Uid(99)])
+        assert await modseq() == answer.modseq
+        await store.index.expunge(ALICE, INBOX, [answer.uid])
+        assert await modseq() > answer.modseq
+
+    keeps(promise)
+
+
+# Index: quota
+
+
+def test_quota_refuses_whole_and_adds_nothing(keeps: Keeps) -> None:
+    """Over quota: the error says whose, how much and the limit; nothing was added; with room it works."""
+
+    async def promise(store: Store) -> None:
+        store.quotas[ALICE] = 100
+        first, second = [await new_message(store, key, b"x" * 60, prefix=b"") for key in ("a", "b")]
+        await store.index.append(ALICE, INBOX, [first])
+        with pytest.raises(OverQuota) as caught:
+            await store.index.append(ALICE, INBOX, [second])
+        assert (caught.value.owner, caught.value.used_octets, caught.value.limit_octets) == (
+            "user1@example.test",
+            60,
+            100,
+        )
+        assert await store.index.usage(ALICE) == Usage(1, 60)
+        with pytest.raises(OverQuota):
+            await store.index.append(ALICE, INBOX, [first, second])
+        (known,) = await store.index.append(ALICE, INBOX, [first])
+        assert not known.created
+        await store.index.expunge(ALICE, INBOX, [Uid(1)])
+        (answer,) = await store.index.append(ALICE, INBOX, [second])
+        assert (answer.uid, answer.created) == (2, True)
+
+    keeps(promise)
+
+
+def test_quota_is_exact(keeps: Keeps) -> None:
+    """The last octet of a quota can be used, prefix counted, and not one more."""
+
+    async def promise(store: Store) -> None:
+        store.quotas[ALICE] = 100
+        await store.index.append(ALICE, INBOX, [await new_message(store, "a", b"x" * 90, prefix=b"y" * 10)])
+        with pytest.raises(OverQuota):
+            await store.index.append(ALICE, INBOX, [await new_message(store, "b", b"", prefix=b"z")])
+
+    keeps(promise)
+
+
+# Index: rows and expunge
+
+
+def test_rows_are_one_snapshot(keeps: Keeps) -> None:
+    """A listing taken before a change stays as it was."""
+
+    async def promise(store: Store) -> None:
+        await store.index.append(ALICE, INBOX, [await new_message(store, key) for key in "abc"])
+        before = await store.index.rows(ALICE, INBOX)
+        await store.index.expunge(ALICE, INBOX, [Uid(2)])
+        await store.index.append(ALICE, INBOX, [await new_message(store, "d")])
+        assert [row.uid for row in before] == [1, 2, 3]
+        assert [row.uid for row in await store.index.rows(ALICE, INBOX)] == [1, 3, 4]
+
+    keeps(promise)
+
+
+def test_a_listing_never_sees_half_of_an_append(keeps: Keeps) -> None:
+    """Messages of one call become visible together, in UID order, while others append and expunge."""
+
+    async def promise(store: Store) -> None:
+        async def deliver(writer: int) -> None:
+            for number in range(10):
+                pair = [await new_message(store, f"{writer}-{number}-{half}", b"x") for half in range(2)]
+                await store.index.append(ALICE, INBOX, pair)
+
+        async def watch() -> None:
+            last: list[Uid] = []
+            while len(last) < 80:
+                uids = [row.uid for row in await store.index.rows(ALICE, INBOX)]
+                assert uids == list(range(1, len(uids) + 1))
+                assert len(uids) % 2 == 0
+                assert len(uids) >= len(last)
+                last = uids
+                await asyncio.sleep(0)  # an engine in memory never waits by itself
+
+        await asyncio.gather(watch(), *(deliver(writer) for writer in range(4)))
+
+    keeps(promise)
+
+
+def test_expunge_removes_for_good(keeps: Keeps) -> None:
+    """What was removed is told in UID order, is gone with its octets and usage, and its UID never returns."""
+
+    async def promise(store: Store) -> None:
+        await store.index.append(ALICE, INBOX, [await new_message(store, key, b"x") for key in "abcd"])
+        bodies = {uid: (await store.index.message(ALICE, INBOX, Uid(uid))).body for uid in (2, 4)}
+        assert await store.index.expunge(ALICE, INBOX, [Uid(4), Uid(2), Uid(2), Uid(77)]) == [2, 4]
+        assert await store.index.expunge(ALICE, INBOX, [Uid(4), Uid(2)]) == []
+        assert [row.uid for row in await store.index.rows(ALICE, INBOX)] == [1, 3]
+        for uid, body in bodies.items():
+            with pytest.raises(NotFound):
+                await store.index.message(ALICE, INBOX, Uid(uid))
+            with pytest.raises(NotFound):
+                await store.blobs.get(body, 0, 1)
+        assert (await store.index.usage(ALICE)).messages == 2
+        (answer,) = await store.index.append(ALICE, INBOX, [await new_message(store, "e")])
+        assert answer.uid == 5
+
+    keeps(promise)
+
+
+# Blobs
+
+
+def test_blob_comes_back_in_ranges(keeps: Keeps) -> None:
+    """A blob is the concatenation of its chunks; a range is exact, and shorter only at the end."""
+
+    async def promise(store: Store) -> None:
+        ref = await store.blobs.put(chunks_of(b"0123", b"", b"456789"))
+        assert await store.blobs.size(ref) == 10
+        assert await store.blobs.get(ref, 0, 10) == b"0123456789"
+        assert await store.blobs.get(ref, 3, 4) == b"3456"
+        assert await store.blobs.get(ref, 8, 4) == b"89"
+        assert await store.blobs.get(ref, 10, 4) == b""
+        assert await store.blobs.get(ref, 99, 4) == b""
+
+    keeps(promise)
+
+
+def test_blob_is_gone_after_delete(keeps: Keeps) -> None:
+    """Deleting twice is the same as once; the reference means nothing then."""
+
+    async def promise(store: Store) -> None:
+        ref = await store.blobs.put(chunks_of(b"x"))
+        await store.blobs.delete(ref)
+        await store.blobs.delete(ref)
+        with pytest.raises(NotFound):
+            await store.blobs.get(ref, 0, 1)
+        with pytest.raises(NotFound):
+            await store.blobs.size(ref)
+
+    keeps(promise)
+
+
+def test_a_stored_body_is_not_for_deletion(keeps: Keeps) -> None:
+    """Only a body that was put can be deleted: a message's body goes with the message."""
+
+    async def promise(store: Store) -> None:
+        await store.index.append(ALICE, INBOX, [await new_message(store, "k")])
+        stored = await store.index.message(ALICE, INBOX, Uid(1))
+        with pytest.raises(ValueError, match="belongs to"):
+            await store.blobs.delete(stored.body)
+
+    keeps(promise)
+
+
+def test_list_finds_what_nobody_came_back_for(keeps: Keeps) -> None:
+    """A sweep is told the blobs put before a time, not later ones, deleted ones or bodies of messages."""
+
+    async def promise(store: Store) -> None:
+        kept, gone = [await store.blobs.put(chunks_of(b"x")) for _ in range(2)]
+        await store.blobs.delete(gone)
+        await store.index.append(ALICE, INBOX, [await new_message(store, "k")])
+        soon, past = datetime.now(UTC) + timedelta(minutes=1), datetime.now(UTC) - timedelta(minutes=1)
+        assert kept in [ref async for ref in store.blobs.list(older_than=soon)]
+        assert gone not in [ref async for ref in store.blobs.list(older_than=soon)]
+        assert [ref async for ref in store.blobs.list(older_than=past)] == []
+
+    keeps(promise)
+
+
+@pytest.mark.parametrize("text", ["", "x", "spool:../../etc/passwd", "mail:1/2/../../x", "mail:1/1/1\n", "loose:"])
+def test_nonsense_is_no_reference(keeps: Keeps, text: str) -> None:
+    """A text that no engine made is NotFound, not a path."""
+
+    async def promise(store: Store) -> None:
+        with pytest.raises(NotFound):
+            await store.blobs.get(BlobRef(text), 0, 1)
+        with pytest.raises(NotFound):
+            await store.blobs.size(BlobRef(text))
+        with pytest.raises(NotFound):
+            await store.index.append(
+                ALICE, INBOX, [NewMessage(delivery_key="k", prefix=b"", body=BlobRef(text), internal_date=WHEN)]
+            )
+
+    keeps(promise)
+
+
+def test_a_put_that_fails_is_told(keeps: Keeps) -> None:
+    """When the source of the octets breaks off, the caller gets its error and no blob is left."""
+
+    async def promise(store: Store) -> None:
+        async def breaks_off() -> AsyncIterator[bytes]:
+            yield b"half"
+            raise ConnectionResetError
+
+        with pytest.raises(ConnectionResetError):
+            await store.blobs.put(breaks_off())
+        assert [ref async for ref in store.blobs.list(older_than=datetime.now(UTC) + timedelta(minutes=1))] == []
+
+    keeps(promise)
+
+
+# Leases
+
+
+def test_a_lease_excludes_others_until_released(keeps: Keeps) -> None:
+    """The second one to ask gets Conflict at once; other names are free; after release the number grows."""
+
+    async def promise(store: Store) -> None:
+        first = await store.leases.acquire("maildrop:1")
+        with pytest.raises(Conflict):
+            await store.leases.acquire("maildrop:1")
+        other = await store.leases.acquire("maildrop:2")
+        await first.release()
+        second = await store.leases.acquire("maildrop:1")
+        assert second.fencing > first.fencing
+        await first.release()  # released before: the successor's lease stays
+        with pytest.raises(Conflict):
+            await store.leases.acquire("maildrop:1")
+        await second.release()
+        await other.release()
+
+    keeps(promise)
+
+
+@pytest.mark.parametrize(
+    "names", [("a/b", "a%2Fb"), ("..", "."), ("A", "a b"), ("ä", "a\u0308"), ("x\0", "x\n"), ("", " ")]
+)
+def test_lease_names_are_only_data(keeps: Keeps, tmp_path: Path, names: tuple[str, str]) -> None:
+    """Any two texts are two leases, and none leads out of its folder."""
+
+    async def promise(store: Store) -> None:
+        held = [await store.leases.acquire(name) for name in names]
+        for name in names:
+            with pytest.raises(Conflict):
+                await store.leases.acquire(name)
+        for lease in held:
+            await lease.release()
+        assert all(path.name in ("mail", "leases") for path in tmp_path.iterdir())
+
+    keeps(promise)
+
+
+def test_only_one_of_many_gets_the_lease(keeps: Keeps) -> None:
+    """Of twenty that ask at the same moment one gets it."""
+
+    async def promise(store: Store) -> None:
+        answers = await asyncio.gather(*(store.leases.acquire("x") for _ in range(20)), return_exceptions=True)
+        assert sum(isinstance(answer, Conflict) for answer in answers) == 19
+
+    keeps(promise)
+
+
+def test_a_cancelled_acquire_holds_nothing(keeps: Keeps) -> None:
+    """A session that ends while it waits for its lease does not keep it."""
+
+    async def promise(store: Store) -> None:
+        task = asyncio.create_task(store.leases.acquire("x"))
+        await asyncio.sleep(0)
+        task.cancel()
+        (result,) = await asyncio.gather(task, return_exceptions=True)
+        if not isinstance(result, BaseException):  # it was faster than the cancellation
+            await result.release()
+        await (await store.leases.acquire("x")).release()
+
+    keeps(promise)
