@@ -90,4 +90,4 @@ def shown(value: object) -> str:
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The hint for a name that is not known: the one that was probably meant."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return f"did you mean {found[0]}?" if found else None
+    return f"did you mean {path_text((found[0],))}?" if found else None

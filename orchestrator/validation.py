@@ -4,6 +4,7 @@ Guarantees: every problem of a document in one go, each with the position of its
 not known, the nearest one that is; a value that reading has already refused is not complained about twice.
 """
 
+import dataclasses
 import types
 import typing
 from collections.abc import Iterable
@@ -16,7 +17,7 @@ from orchestrator.problems import Problem, Where, nearest, shown
 from orchestrator.yamltext import Document, kind_of
 
 
-class Strict(BaseModel):
+class Model(BaseModel):
     """Base of all models of what a person writes: no unknown keys, no guessing of types."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -37,6 +38,14 @@ _EXPECTED = {
     "none_required": "null",
 }
 
+_LIMITS = {
+    "greater_than_equal": "{value} is out of range; allowed: {ge} or more",
+    "less_than_equal": "{value} is out of range; allowed: {le} or less",
+    "too_short": "the list has {actual_length} items; allowed: {min_length} or more",
+    "string_pattern_mismatch": "{value} is not of the right form; allowed: {pattern}",
+}
+"""Constraints of pydantic that the models use, in our words."""
+
 
 def refuse(code: str, message: str, hint: str | None = None) -> PydanticCustomError:
     """What a validator of one field raises: `message` says what is wrong; what is allowed."""
@@ -52,12 +61,12 @@ def validate(document: Document, kind: type[M], where: Where = ()) -> tuple[M | 
         return kind.model_validate(value), []
     except ValidationError as error:
         found = [_problem(document, kind, where, details) for details in error.errors(include_url=False)]
-    return None, new_problems(document, found)
+    return None, elsewhere(found, document.problems)
 
 
-def new_problems(document: Document, problems: Iterable[Problem]) -> list[Problem]:
-    """Those about a place that reading has not complained about."""
-    known = {(problem.line, problem.column) for problem in document.problems}
+def elsewhere(problems: Iterable[Problem], earlier: Iterable[Problem]) -> list[Problem]:
+    """Those about a place that no `earlier` one is about."""
+    known = {(problem.line, problem.column) for problem in earlier}
     return [problem for problem in problems if (problem.line, problem.column) not in known]
 
 
@@ -90,7 +99,8 @@ def _problem(document: Document, kind: type[BaseModel], where: Where, details: E
             message = f"{kind_of(value)} stands here; {_EXPECTED[found]} is expected"
             return document.problem(place, message, code="wrong-type", hint=hint)
         case found:
-            return document.problem(place, f"{shown(value)}: {details['msg']}", code=found.replace("_", "-"))
+            message = _LIMITS[found].format(value=shown(value), **context) if found in _LIMITS else details["msg"]
+            return document.problem(place, message, code="out-of-range" if found in _LIMITS else found)
 
 
 def _moved(problem: Problem, line: int, column: int) -> Problem:
@@ -99,26 +109,34 @@ def _moved(problem: Problem, line: int, column: int) -> Problem:
     )
 
 
-def _keys(kind: type[BaseModel], where: Where) -> list[str]:
-    found = _type_at(kind, where)
-    return list(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else []
-
-
 def _options(found: object) -> tuple[object, ...]:
+    """Of a Literal."""
     return typing.get_args(found)
+
+
+def _keys(kind: object, where: Where) -> list[str]:
+    return list(_fields(_type_at(kind, where)))
 
 
 def _type_at(kind: object, where: Where) -> object:
     """The type that the models give to the value at `where`."""
     found = _bare(kind)
     for step in where:
-        if isinstance(found, type) and issubclass(found, BaseModel):
-            field = found.model_fields.get(str(step))
-            found = _bare(field.annotation) if field else None
+        if isinstance(found, type):
+            found = _bare(_fields(found).get(str(step)))
         else:
             arguments = typing.get_args(found)  # list[T], tuple[T, ...], dict[str, T]
-            found = _bare(arguments[-1] if typing.get_origin(found) is not tuple else arguments[0])
+            found = _bare(arguments[0] if typing.get_origin(found) is tuple else arguments[-1])
     return found
+
+
+def _fields(kind: object) -> dict[str, object]:
+    """Keys of a model, or of the dataclass that one stands for, with their types."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {name: field.annotation for name, field in kind.model_fields.items()}
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
+        return dict(typing.get_type_hints(kind))
+    return {}
 
 
 def _bare(kind: object) -> object:

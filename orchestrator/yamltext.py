@@ -9,7 +9,6 @@ Leaves to others: what the keys mean.
 It works on libyaml's events rather than its tree: no recursion, every mistake with its own place.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator
@@ -221,7 +220,7 @@ def kind_of(value: object) -> str:
     """What a value is, in the words of YAML."""
     if value is None:
         return "empty (null)"
-    kinds = {bool: "a boolean", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
+    kinds = {bool: "a boolean", int: "a number", float: "a fraction", str: "text", list: "a list", dict: "a mapping"}
     return kinds[type(value)]
 
 
@@ -366,7 +365,7 @@ class _Reader:
         if node.plain_style and node.text == "<<":
             self._problem(node.position, "key", "merge keys are not allowed; write the keys out", key="<<")
         elif not isinstance(key, str):
-            hint = f"write {json.dumps(node.text, ensure_ascii=False)}" if node.plain_style else None
+            hint = f"write {shown(node.text)}" if node.plain_style else None
             said = f"this key is {kind_of(key)} in YAML 1.1; keys are text"
             self._problem(node.position, "key", said, hint, key=node.text or None)
         elif key in known:

@@ -26,7 +26,7 @@ class Unit:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Range:
-    """Least and greatest value allowed, both included."""
+    """Least and greatest value allowed, both included; of a list, least and greatest number of items."""
 
     least: float
     most: float

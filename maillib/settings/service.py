@@ -7,10 +7,10 @@ Secrets are never in it, only where to read them.
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from maillib.errors import ConfigError
-from maillib.settings.base import Json, Octets, Seconds, load
+from maillib.settings.base import Json, Octets, Range, Seconds, load
 from maillib.settings.pop import PopSettings
 from maillib.settings.smtp import SmtpSettings
 from maillib.settings.spool import SpoolSettings
@@ -47,16 +47,25 @@ class Stop:
     """How this service stops."""
 
     signal: Literal["TERM", "INT", "QUIT"] = "TERM"
-    drain: Seconds = 60.0
+    """The signal that supervisord sends to stop it."""
+    drain: Annotated[Seconds, Range(0, 3600)] = 60.0
+    """How long sessions that are open at a stop may go on."""
     after: Literal["goodbye", "kill"] = "goodbye"
+    """What ends a session when that time has passed: a last reply at the next command, or no word at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    connections: int = 500
-    connections_per_ip: int = 200
-    memory: Octets = 536_870_912
-    open_files: int = 4096
+    """What one service may use."""
+
+    connections: Annotated[int, Range(1, 1_000_000)] = 500
+    """Connections at the same time, over all its processes."""
+    connections_per_ip: Annotated[int, Range(1, 1_000_000)] = 200
+    """Of these, from one IP address."""
+    memory: Annotated[Octets, Range(67_108_864, 2**40)] = 536_870_912
+    """Memory of one process."""
+    open_files: Annotated[int, Range(64, 1_048_576)] = 4096
+    """Open files and connections of one process."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

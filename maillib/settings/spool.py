@@ -10,7 +10,13 @@ from maillib.settings.base import Range, Seconds
 class SpoolSettings:
     """`settings` of a service with `protocol: spool`."""
 
-    retry: tuple[Annotated[Seconds, Range(1, 604_800)], ...] = (300.0, 900.0, 3600.0, 14_400.0, 28_800.0)
+    retry: Annotated[tuple[Annotated[Seconds, Range(1, 604_800)], ...], Range(1, 100)] = (
+        300.0,
+        900.0,
+        3600.0,
+        14_400.0,
+        28_800.0,
+    )
     """Waits between the attempts for one recipient; the last one repeats. RFC 5321 §4.5.4.1."""
     give_up_after: Annotated[Seconds, Range(60, 2_592_000)] = 432_000.0
     """Age of a message at which what is still undelivered is returned to its sender."""

@@ -1,0 +1,136 @@
+"""What a person may write in services.yaml: one strict model per part.
+
+The docstring below a field is its documentation, in the JSON Schema and in docs/settings.md. What concerns more than
+one service (ports, dependencies, users) is in `crosscheck`; paths are made absolute in `spec`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from maillib.settings.pop import PopSettings
+from maillib.settings.service import Limits, Stop
+from maillib.settings.smtp import SmtpSettings
+from maillib.settings.spool import SpoolSettings
+from orchestrator.fields import AddressText, Hostname, KeyFile, PathText, Settings, UserName
+from orchestrator.validation import Model, refuse
+
+TlsMode = Literal["none", "starttls", "implicit"]
+
+
+class Listener(Model):
+    """One address a service listens on."""
+
+    address: AddressText
+    """`127.0.0.1:2525`, `[::1]:2525`, or `:2525` for every address of this host."""
+    tls: TlsMode = "starttls"
+    """`starttls`: offered; `implicit`: from the first octet; `none`: not offered."""
+    cleartext_login: bool = False
+    """Accept log-in without TLS here. Passwords then pass the network in the clear."""
+
+
+class SmtpListener(Listener):
+    """One address an SMTP service listens on."""
+
+    role: Literal["mx", "submission"]
+    """`mx`: mail for our domains, from anyone; `submission`: mail of our users, who log in. RFC 6409."""
+
+
+class Service(Model):
+    """What every service has, whatever its protocol."""
+
+    protocol: Literal["smtp", "spool", "pop"]
+    """What it speaks."""
+    enabled: bool = True
+    """`false`: drained, stopped and listed as off; its data stays."""
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Worker processes behind the same listeners."""
+    user: UserName | None = None
+    """The workers drop to this user after binding; `null`: they stay who started them."""
+    depends_on: list[str] = Field(default_factory=list)
+    """Names of services; this one is started after they are ready and stopped before them."""
+    stop: Annotated[Stop, Settings()] = Stop()
+    """How it stops."""
+    limits: Annotated[Limits, Settings()] = Limits()
+    """What it may use."""
+
+
+class SmtpService(Service):
+    """Takes mail in. RFC 5321, RFC 6409."""
+
+    protocol: Literal["smtp"]
+    """What it speaks."""
+    listen: Annotated[list[SmtpListener], Field(min_length=1)]
+    """Where it listens."""
+    settings: Annotated[SmtpSettings, Settings()] = SmtpSettings()
+    """The protocol's own."""
+
+
+class SpoolService(Service):
+    """Delivers the mail that waits in the spool. It listens nowhere."""
+
+    protocol: Literal["spool"]
+    """What it speaks."""
+    settings: Annotated[SpoolSettings, Settings()] = SpoolSettings()
+    """The protocol's own."""
+
+
+class PopService(Service):
+    """Lets users fetch their mail. RFC 1939."""
+
+    protocol: Literal["pop"]
+    """What it speaks."""
+    listen: Annotated[list[Listener], Field(min_length=1)]
+    """Where it listens."""
+    settings: Annotated[PopSettings, Settings()] = PopSettings()
+    """The protocol's own."""
+
+
+class UnknownService(Service):
+    """One whose `protocol` is missing or wrong: the rest is validated as far as it goes for any protocol."""
+
+    listen: object = None
+    settings: object = None
+
+
+AnyService = SmtpService | SpoolService | PopService
+
+SERVICES: dict[str, type[AnyService]] = {"smtp": SmtpService, "spool": SpoolService, "pop": PopService}
+"""Protocol to the model of its services."""
+
+
+class Tls(Model):
+    """Where certificate and private key come from."""
+
+    mode: Literal["self-signed", "files"] = "self-signed"
+    """`self-signed`: made under `state_dir`/tls, with a private CA; `files`: the two named here."""
+    certificate: PathText | None = None
+    """PEM file with the certificate and its chain; for mode `files`."""
+    private_key: KeyFile | None = None
+    """PEM file with the private key; for mode `files`."""
+
+    @model_validator(mode="after")
+    def _files(self) -> "Tls":
+        named = [name for name in ("certificate", "private_key") if getattr(self, name) is not None]
+        if self.mode == "files" and len(named) < 2:
+            raise refuse("tls", "mode files names no certificate or no private_key; both are needed")
+        if self.mode == "self-signed" and named:
+            raise refuse("tls", f"mode self-signed takes no {named[0]}", "write mode: files")
+        return self
+
+
+class SpecFile(Model):
+    """services.yaml: what runs, how many of it, with which settings."""
+
+    version: Annotated[int, Field(ge=1, le=1)]
+    """Version of this format."""
+    hostname: Hostname
+    """The name this host gives itself in greetings, Received, Message-ID and DSN. RFC 5321 §4.1.3."""
+    state_dir: PathText = "./var"
+    """Where mail, queue, logs, sockets and generations are; relative to this file."""
+    accounts: PathText | None = None
+    """File with declared accounts; relative to this file."""
+    tls: Tls = Tls()
+    """Certificate and private key of all listeners."""
+    services: dict[str, object]
+    """The services by name: `[a-z][a-z0-9-]{0,30}`, not `all`, `agent` or `manage`."""
