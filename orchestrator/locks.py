@@ -11,13 +11,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from maillib.errors import TemporaryError
+from orchestrator.errors import Locked
 
 _POLL_S = 0.1
-
-
-class Locked(TemporaryError):
-    """Somebody else changes this state directory."""
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from maillib.errors import MailError, TemporaryError
+from orchestrator.errors import SupervisorDown, SupervisorFault
 
 POLL_S = 0.05
 """Between two looks at supervisord; one look costs it half a millisecond."""
@@ -32,18 +32,6 @@ _INHERITED = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "USE
 
 _SHUTDOWN_STATE, _ALREADY_STARTED, _NOT_RUNNING, _BAD_NAME, _ALREADY_ADDED = 6, 60, 70, 10, 90
 """Numbers of supervisor.xmlrpc.Faults: importing it takes longer than the call."""
-
-
-class SupervisorDown(TemporaryError):
-    """Nobody answers on the socket, or supervisord is shutting down."""
-
-
-class SupervisorFault(MailError):
-    """supervisord refused a call."""
-
-    def __init__(self, code: int, text: str) -> None:
-        super().__init__(f"supervisord refuses: {text}")
-        self.code = code
 
 
 class ProgramState(StrEnum):
@@ -75,6 +63,15 @@ class Program:
     exit_status: int
     trouble: str
     """Why it could not be spawned; empty: no trouble known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """Groups that differ between the configuration file and what supervisord has loaded."""
+
+    added: frozenset[str]
+    changed: frozenset[str]
+    removed: frozenset[str]
 
 
 class Supervisor:
@@ -121,9 +118,13 @@ class Supervisor:
             if fault is not None and fault.code not in (_NOT_RUNNING, _BAD_NAME):
                 raise fault
 
-    def reload_config(self) -> None:
-        """Have the configuration file read; groups change only by `add` and `remove`."""
-        self._call("reloadConfig")
+    def reload_config(self) -> Changes:
+        """Have the configuration file read: how it differs from what is loaded. Nothing changes but by `add`, `remove`."""
+        rows = self._call("reloadConfig")
+        match rows:
+            case [[list(added), list(changed), list(removed)]]:
+                return Changes(*(frozenset(map(str, names)) for names in (added, changed, removed)))
+        raise SupervisorFault(0, f"reloadConfig answers {rows!r}")
 
     def add(self, name: str) -> None:
         """Load the group from the configuration file that was read last. It is not started."""

@@ -1,0 +1,81 @@
+"""The command line: one typer application, one module per group of verbs, one exit code per outcome.
+
+Verb modules import what they need inside their commands: `postroom status` must not pay for the spec's validator.
+Machine output goes to stdout, all else to stderr; an error of ours is one line (a bad spec: one line per mistake).
+"""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from maillib.errors import MailError
+from maillib.version import VERSION
+from orchestrator import errors
+from orchestrator.errors import Exit
+from orchestrator.problems import SpecErrors
+
+_GROUPS = ("spec_verbs", "change_verbs", "run_verbs", "account_verbs", "queue_verbs")
+
+EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
+    (SpecErrors, Exit.BAD_SPEC),
+    (errors.SupervisorDown, Exit.UNAVAILABLE),
+    (errors.PreflightFailed, Exit.PREFLIGHT),
+    (errors.Locked, Exit.TRY_AGAIN),
+    (errors.NotReady, Exit.NOT_AS_WANTED),
+    (errors.ApplyFailed, Exit.ROLLED_BACK),
+    (MailError, Exit.FAILED),
+    (PermissionError, Exit.NOT_PERMITTED),
+    (OSError, Exit.FAILED),
+)
+"""The first class that fits decides."""
+
+app = typer.Typer(
+    name="postroom",
+    help="Mail services, declared in services.yaml, applied, started and stopped.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    file: Annotated[Path, typer.Option("-f", "--file", help="The spec.", metavar="FILE")] = Path("services.yaml"),
+    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+) -> None:
+    if version:
+        typer.echo(f"postroom {VERSION}")
+        raise typer.Exit
+    context.obj = file
+
+
+def main() -> int:
+    """Entry of the `postroom` command. Returns the exit code."""
+    os.umask(0o027)
+    for name in _GROUPS:
+        importlib.import_module(f"{__name__}.{name}").register(app)
+    try:
+        code = app(standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return Exit.USAGE
+    except click.ClickException as error:
+        typer.echo(f"postroom: {error.format_message()}", err=True)
+        return Exit.USAGE
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
+        return Exit.FAILED
+    except (MailError, OSError) as error:
+        text = str(error) if isinstance(error, SpecErrors) else f"postroom: {error}"
+        typer.echo(text, err=True)
+        return next(code for kind, code in EXITS if isinstance(error, kind))
+    return int(code or 0)

@@ -1,0 +1,57 @@
+"""Exit codes of `postroom`, and the errors of the control plane that have one of their own."""
+
+from enum import IntEnum
+
+from maillib.errors import Conflict, MailError, TemporaryError
+
+
+class Exit(IntEnum):
+    """Above 63: the meanings of sysexits.h."""
+
+    DONE = 0
+    FAILED = 1
+    DIFFERENCES = 2
+    NOT_AS_WANTED = 3
+    """Not in the desired run state, or not in time."""
+    ROLLED_BACK = 4
+    """apply failed after the switch began."""
+    USAGE = 64
+    BAD_SPEC = 65
+    UNAVAILABLE = 69
+    """supervisord or the agent does not answer though it should."""
+    PREFLIGHT = 73
+    """Nothing changed."""
+    TRY_AGAIN = 75
+    NOT_PERMITTED = 77
+
+
+class SupervisorDown(TemporaryError):
+    """Nobody answers on supervisord's socket, or supervisord is shutting down."""
+
+
+class SupervisorFault(MailError):
+    """supervisord refused a call."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(f"supervisord refuses: {text}")
+        self.code = code
+
+
+class Locked(TemporaryError):
+    """Somebody else changes this state directory."""
+
+
+class PreflightFailed(MailError):
+    """This host is not as the spec needs it; each line of the text is one finding."""
+
+
+class NotReady(MailError):
+    """A service did not become what was asked for, or not in time; the text says which and why."""
+
+
+class ChangeRefused(Conflict):
+    """A master did not take a new configuration: its old workers go on serving."""
+
+
+class ApplyFailed(MailError):
+    """The switch had begun; the text says what failed and what was done about it."""

@@ -1,0 +1,222 @@
+"""The steps of which `apply` and the run verbs consist: start, stop, reload, restart, and the waits between them.
+
+Guarantees: nothing waits without a limit; a step that did not get there in time raises `NotReady` with the reason the
+programs themselves give. A step is idempotent: doing it again does no harm.
+Leaves to others: which step a service needs (plan), holds (the verbs), order (apply).
+"""
+
+import contextlib
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from maillib import control
+from maillib.control import Verb, WorkerState
+from maillib.errors import MailError, NotFound, Transient
+from maillib.settings import service as service_file
+from orchestrator import generation, probe, status
+from orchestrator.errors import ChangeRefused, NotReady
+from orchestrator.place import Place
+from orchestrator.supervisor import IDLE, POLL_S, ProgramState, Supervisor
+
+CHANGE_S = 90.0
+"""A reload or restart beyond the wait for old generations: new workers 30 s, a dry start 30 s, and some."""
+
+CUT_GRACE_S = 5.0
+"""After its deadline a drainer has said goodbye; what has not ended by then is killed by `end_all`."""
+
+Tell = Callable[[str], None]
+"""Takes one line of progress."""
+
+
+def start(supervisor: Supervisor, name: str, *, timeout_s: float) -> None:
+    """Have supervisord start a program, after the end of a stop that is under way. Raises NotReady, NotFound."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        program = supervisor.processes().get(name)
+        if program is None:
+            raise NotFound(f"supervisord has no program {name}; `postroom apply` adds it")
+        if program.state in IDLE:
+            supervisor.start(name)
+            return
+        if program.state is not ProgramState.STOPPING:
+            return
+        if time.monotonic() > deadline:
+            raise NotReady(f"{name} is still stopping: its sessions finish in the foreground, since no agent answers")
+        time.sleep(POLL_S)
+
+
+def stop(supervisor: Supervisor, names: Iterable[str], *, timeout_s: float) -> tuple[str, ...]:
+    """Have supervisord stop programs, all at once. Returns those that are still stopping after `timeout_s`."""
+    wanted = set(names)
+    supervisor.stop(sorted(wanted))
+    deadline = time.monotonic() + timeout_s
+    while True:
+        programs = supervisor.processes()
+        stopping = tuple(sorted(name for name in wanted & programs.keys() if programs[name].state not in IDLE))
+        if not stopping or time.monotonic() > deadline:
+            return stopping
+        time.sleep(POLL_S)
+
+
+def wait_ready(place: Place, name: str, *, timeout_s: float, digest: str | None = None) -> None:
+    """Until all workers of `name` are ready (with the configuration `digest`) and its listeners greet.
+
+    Raises NotReady with what master or supervisord say.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        master = status.ask_master(place.run, name)
+        if master is not None and master.state == "running" and digest in (None, master.digest):
+            break
+        if time.monotonic() > deadline or (master is None and _has_given_up(place, name)):
+            raise NotReady(f"{name} is not ready: {_reason(place, name, master)}")
+        time.sleep(POLL_S)
+    config = service_file.read(generation.service_file(place.state_dir, name)).service
+    try:
+        probe.wait(config.protocol, config.listen, timeout_s=max(probe.ATTEMPT_S, deadline - time.monotonic()))
+    except probe.ProbeFailed as error:
+        raise NotReady(f"{name} is not ready: {error}") from None
+
+
+def change(place: Place, name: str, verb: Verb, *, config: Path, drain_s: float, tell: Tell) -> None:
+    """Have the master of `name` reload or restart from `config`. Raises ChangeRefused, Transient.
+
+    `drain_s`: how long an old generation may drain; the master may wait for one of them first.
+    """
+    request: control.Message = {"verb": verb, "config": os.fspath(config)}
+    for message in control.exchange(control.master_socket(place.run, name), request, timeout_s=CHANGE_S + drain_s):
+        if "event" in message:
+            tell(f"{name}: {message['event']}")
+        elif not message["ok"]:
+            raise ChangeRefused(f"{name} keeps its old workers: {message.get('error')}")
+
+
+def drain(place: Place, name: str, *, limit_s: float) -> None:
+    """Tell every finishing worker of `name` to end within `limit_s`; a shorter limit it has already stays."""
+    for record in control.read_records(place.run, name):
+        if record.state is WorkerState.DRAINING:
+            with contextlib.suppress(Transient):  # it has just ended
+                request: control.Message = {"verb": Verb.DRAIN, "limit_s": limit_s}
+                control.ask(control.worker_socket(place.run, name, record.pid), request, timeout_s=status.ANSWER_S)
+
+
+def draining(place: Place, name: str) -> set[int]:
+    """Process ids of the workers of `name` that finish."""
+    return {record.pid for record in control.read_records(place.run, name) if record.state is WorkerState.DRAINING}
+
+
+def wait_drained(place: Place, name: str, pids: Iterable[int], *, timeout_s: float | None) -> int:
+    """Until these workers have ended. Returns how many of their sessions were cut. Raises NotReady when time is up."""
+    watched = set(pids)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while left := watched & {record.pid for record in control.read_records(place.run, name)}:
+        if deadline is not None and time.monotonic() > deadline:
+            raise NotReady(f"{name}: {len(left)} workers still finish their sessions")
+        time.sleep(POLL_S)
+    outcomes = (control.read_ended(place.run, name, pid) for pid in watched)
+    return sum(outcome.cut for outcome in outcomes if outcome is not None)
+
+
+def drain_limit(place: Place, name: str) -> float:
+    """How long sessions of `name` may take to finish, by the configuration that holds."""
+    return service_file.read(generation.service_file(place.state_dir, name)).service.stop.drain
+
+
+def end_all(place: Place, names: Iterable[str], *, drain_s: float, tell: Tell) -> None:
+    """End whatever of `names` and of supervisord runs: everybody drains at the same time, at most `drain_s`.
+
+    Afterwards no process of this suite is left and all its ports are free.
+    """
+    services = set(names)
+    deadline = time.monotonic() + drain_s
+    with Supervisor(place.supervisor) as supervisor:
+        supervisord = supervisor.pid() if supervisor.answers() else None
+        if supervisord is not None:
+            supervisor.stop(sorted(services & supervisor.processes().keys()))
+        else:
+            _stop_masters(place, services)
+        while _finishing(place, services) and time.monotonic() < deadline + CUT_GRACE_S:
+            for name in services:
+                drain(place, name, limit_s=max(0.0, deadline - time.monotonic()))
+            time.sleep(POLL_S)
+        if supervisord is not None:
+            supervisor.shutdown()
+    ended_by = time.monotonic() + CUT_GRACE_S
+    while left := dict(processes(place)):
+        if time.monotonic() > ended_by:
+            for pid, started in left.items():
+                if control.is_alive(pid, started):
+                    tell(f"process {pid} does not end by itself: killed")
+                    os.kill(pid, signal.SIGKILL)
+        time.sleep(POLL_S)
+
+
+def processes(place: Place) -> Iterator[tuple[int, int]]:
+    """Pid and start time of every living process of this suite, told by its command line."""
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+            continue
+        started = control.start_time(int(folder.name))
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has ended meanwhile
+        if started is not None and _is_ours(words, place):
+            yield int(folder.name), started
+
+
+def _is_ours(words: list[bytes], place: Place) -> bool:
+    """A master or worker with a file of our generations, the agent of our state directory, or our supervisord."""
+    options = dict(itertools.pairwise(words))
+    generations = f"{generation.folder(place.state_dir)}/".encode()
+    return (
+        options.get(b"--config", b"").startswith(generations)
+        or options.get(b"--state-dir") == os.fsencode(place.state_dir)
+        or (
+            options.get(b"-c") == os.fsencode(generation.configuration(place.state_dir))
+            and any(word.endswith((b"supervisord", b"supervisord.py")) for word in words)
+        )
+    )
+
+
+def _stop_masters(place: Place, names: Iterable[str]) -> None:
+    """Without a supervisord the signals are ours to send."""
+    for name in names:
+        master = status.ask_master(place.run, name)
+        if master is not None:
+            os.kill(master.pid, signal.SIGTERM)
+        for record in control.read_records(place.run, name) if master is None else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(record.pid, signal.SIGTERM)
+
+
+def _finishing(place: Place, names: Iterable[str]) -> bool:
+    return any(True for name in names for _ in control.read_records(place.run, name))
+
+
+def _has_given_up(place: Place, name: str) -> bool:
+    """supervisord will not try again by itself."""
+    with contextlib.suppress(MailError), Supervisor(place.supervisor) as supervisor:
+        program = supervisor.processes().get(name)
+        return program is not None and program.state in (ProgramState.FATAL, ProgramState.EXITED)
+    return False
+
+
+def _reason(place: Place, name: str, master: status.Master | None) -> str:
+    if master is not None:
+        return master.last_error or f"its workers are {master.state}"
+    words = last_words(place, name)
+    return words or "its master does not answer"
+
+
+def last_words(place: Place, name: str) -> str | None:
+    """The last line the program wrote to supervisord: there an early end is explained."""
+    try:
+        lines = (place.logs / f"{name}.out").read_text(errors="replace").splitlines()
+    except OSError:
+        return None
+    return lines[-1].strip() if lines else None

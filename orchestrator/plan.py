@@ -1,0 +1,296 @@
+"""What has to be done so that what runs is what the spec wants, and why. Pure: facts in, plan out.
+
+Which change needs what:
+- a key of the service's JSON file: `reload` — new workers on the same listeners (or changed ones), the old ones drain;
+- the program code on disk differs from what the master runs: `restart` — the same, and the master executes itself anew;
+- the service lives outside the supervisord that runs, after that was killed: `restart` — a new master takes its
+  listeners over;
+- the supervisord section (stop signal, command): `restart` with new connections refused meanwhile, since supervisord
+  replaces a changed program only by stop and start;
+- anything else of the service in the spec (its dependencies): `live` — no process notices.
+`apply` performs exactly these actions, in this order.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from maillib.settings.base import Json
+
+AGENT = "agent"
+"""The program beside the services that a plan may have to mend."""
+
+
+class Verb(StrEnum):
+    """What is done to one service."""
+
+    ADD = "add"
+    REMOVE = "remove"
+    START = "start"
+    STOP = "stop"
+    LIVE = "live"
+    RELOAD = "reload"
+    RESTART = "restart"
+    HOLD = "hold"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One difference: where (a JSON pointer into the spec, or a fact of this host), what is, what will be."""
+
+    path: str
+    before: Json
+    after: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """What it costs those who are connected, and those who want to be."""
+
+    new_connections: Literal["uninterrupted", "refused"]
+    sessions_now: int
+    sessions_kept: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Action:
+    service: str
+    verb: Verb
+    because: tuple[Reason, ...]
+    effect: Effect
+    replaces_program: bool = False
+    """The supervisord section changed: stop, remove, add, start."""
+
+    @property
+    def changes(self) -> bool:
+        return self.verb not in (Verb.NONE, Verb.HOLD)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One service as the spec wants it."""
+
+    name: str
+    enabled: bool
+    depends_on: tuple[str, ...]
+    service: Mapping[str, Json]
+    """`service` of its JSON file."""
+    digest: str
+    section: Mapping[str, str]
+    """Its supervisord section; empty when it is not enabled."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """One service as it is."""
+
+    name: str
+    state: str
+    """In the words of `status`."""
+    loaded: bool
+    """supervisord has a program for it."""
+    serving: bool
+    """A master answers."""
+    supervised: bool
+    """That master is the one supervisord has started."""
+    digest: str | None
+    code: str | None
+    service: Mapping[str, Json]
+    """What its master runs; what was applied last where no master answers."""
+    section: Mapping[str, str]
+    """What supervisord has loaded for it."""
+    depends_on: tuple[str, ...]
+    sessions: int
+    hold: str | None
+    """Who stopped it by hand, when, why."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """All that a plan depends on besides the spec."""
+
+    base: int | None
+    """Generation that holds."""
+    services: Mapping[str, Live]
+    code: str
+    """Digest of the program code on disk."""
+    agent: str | None
+    """State of the agent; None where supervisord does not answer: it will start one."""
+    supervised: bool
+    """supervisord answers."""
+    certificate_due: str | None = None
+    """Why a new certificate will be made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    base: int | None
+    supervised: bool
+    actions: tuple[Action, ...]
+    accounts: tuple[str, ...] = ()
+    """Changes of accounts, one sentence each."""
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.accounts) or any(action.changes for action in self.actions)
+
+    def action(self, service: str) -> Action | None:
+        return next((action for action in self.actions if action.service == service), None)
+
+
+def plan(wanted: Sequence[Wanted], world: World, *, ignore_holds: bool = False, accounts: Sequence[str] = ()) -> Plan:
+    """The actions that lead from `world` to `wanted`: removals and stops first, then in dependency order.
+
+    Raises nothing; the spec is valid. `ignore_holds`: what was stopped by hand is started again.
+    """
+    names = {service.name for service in wanted}
+    ending = [_ending(live, Verb.REMOVE) for name, live in sorted(world.services.items()) if name not in names]
+    stops: list[Action] = []
+    rest: list[Action] = []
+    for service in in_order(wanted):
+        action = _decide(service, world, ignore_holds=ignore_holds)
+        (stops if action.verb is Verb.STOP else rest).append(action)
+    mended = [_mend_agent(world.agent)] if world.agent not in (None, "running", "starting") else []
+    return Plan(
+        base=world.base,
+        supervised=world.supervised,
+        # Who depends on others stops before them.
+        actions=(*mended, *ending, *reversed(stops), *rest),
+        accounts=tuple(accounts),
+    )
+
+
+def in_order(wanted: Sequence[Wanted]) -> list[Wanted]:
+    """Each after all it depends on; otherwise as the spec has them."""
+    by_name = {service.name: service for service in wanted}
+    placed: dict[str, Wanted] = {}
+
+    def place(service: Wanted) -> None:
+        for name in service.depends_on:
+            if name in by_name and name not in placed:
+                place(by_name[name])
+        placed.setdefault(service.name, service)
+
+    for service in wanted:
+        place(service)
+    return list(placed.values())
+
+
+def differences(before: Json, after: Json, path: str = "") -> Iterator[Reason]:
+    """Where two JSON values differ, as deep as they can be compared."""
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key in sorted({*before, *after}):
+            yield from differences(before.get(key), after.get(key), f"{path}/{key}")
+    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        for index, (old, new) in enumerate(zip(before, after, strict=True)):
+            yield from differences(old, new, f"{path}/{index}")
+    elif before != after or isinstance(before, bool) is not isinstance(after, bool):
+        yield Reason(path, before, after)
+
+
+_OF_THE_SUITE = ("hostname", "tls", "state_dir", "run_dir")
+"""Keys of a service's file that stand at the top of the spec."""
+
+
+def _decide(wanted: Wanted, world: World, *, ignore_holds: bool) -> Action:
+    live = world.services.get(wanted.name)
+    if not wanted.enabled:
+        return _ending(live, Verb.STOP) if live and (live.loaded or live.serving) else _idle(wanted.name, live)
+    if live is None or not (live.loaded or live.serving):
+        return _beginning(wanted, live, ignore_holds=ignore_holds)
+    keys, section = tuple(_changed_keys(wanted, live)), tuple(_changed_section(wanted, live))
+    replaces = bool(section)
+    if live.hold is not None and not live.serving and not ignore_holds:
+        reasons = (Reason("/hold", live.hold, live.hold), *keys, *section)
+        return _action(Verb.HOLD, live, reasons, refused=True, replaces_program=replaces)
+    if not live.serving:
+        reasons = (Reason("/state", live.state, "running"), *keys, *section)
+        return _action(Verb.START, live, reasons, replaces_program=replaces)
+    if not live.supervised:
+        return _action(Verb.RESTART, live, (Reason("/supervisord", "does not know it", "running"), *keys))
+    if replaces:
+        return _action(Verb.RESTART, live, (*keys, *section), refused=True, replaces_program=True)
+    if live.code != world.code:
+        return _action(Verb.RESTART, live, (*keys, Reason("/program", live.code, world.code)))
+    certificate = _new_certificate(wanted, world)
+    if live.digest != wanted.digest or certificate:
+        return _action(Verb.RELOAD, live, (*keys, *certificate))
+    if live.depends_on != wanted.depends_on:
+        path = f"/services/{wanted.name}/depends_on"
+        return _action(Verb.LIVE, live, tuple(differences([*live.depends_on], [*wanted.depends_on], path)))
+    return _action(Verb.NONE, live, ())
+
+
+def _changed_section(wanted: Wanted, live: Live) -> Iterator[Reason]:
+    """A program that supervisord does not have has no section that could change."""
+    if live.section:
+        yield from differences(dict(live.section), dict(wanted.section), f"/supervisord/program:{wanted.name}")
+
+
+def _new_certificate(wanted: Wanted, world: World) -> tuple[Reason, ...]:
+    if world.certificate_due is None or wanted.service.get("tls") is None:
+        return ()
+    return (Reason("/tls/certificate", world.certificate_due, "a new one"),)
+
+
+def _changed_keys(wanted: Wanted, live: Live) -> Iterator[Reason]:
+    if live.digest == wanted.digest:
+        return
+    for reason in differences(dict(live.service), dict(wanted.service)):
+        top = reason.path.split("/")[1]
+        if top == "run_dir":
+            continue  # follows from state_dir
+        prefix = "" if top in _OF_THE_SUITE else f"/services/{wanted.name}"
+        yield Reason(prefix + reason.path, reason.before, reason.after)
+
+
+def _beginning(wanted: Wanted, live: Live | None, *, ignore_holds: bool) -> Action:
+    """For a service that supervisord does not know: new, enabled again, or supervisord is not there."""
+    if live is not None and live.hold is not None and not ignore_holds:
+        return _action(Verb.HOLD, live, (Reason("/hold", live.hold, live.hold),), refused=True)
+    if live is not None and live.service:
+        return _action(Verb.START, live, (Reason("/state", live.state, "running"), *_changed_keys(wanted, live)))
+    reason = Reason(f"/services/{wanted.name}", None, {"protocol": wanted.service.get("protocol")})
+    effect = Effect(new_connections="uninterrupted", sessions_now=0, sessions_kept=0)
+    return Action(service=wanted.name, verb=Verb.ADD, because=(reason,), effect=effect)
+
+
+def _ending(live: Live, verb: Verb) -> Action:
+    path = f"/services/{live.name}"
+    reason = (
+        Reason(path, {"protocol": live.service.get("protocol")}, None)
+        if verb is Verb.REMOVE
+        else Reason(f"{path}/enabled", True, False)
+    )
+    return _action(verb, live, (reason,), refused=True)
+
+
+def _idle(name: str, live: Live | None) -> Action:
+    sessions = live.sessions if live else 0
+    effect = Effect(new_connections="refused", sessions_now=sessions, sessions_kept=sessions)
+    return Action(service=name, verb=Verb.NONE, because=(), effect=effect)
+
+
+def _action(
+    verb: Verb, live: Live, because: tuple[Reason, ...], *, refused: bool = False, replaces_program: bool = False
+) -> Action:
+    effect = Effect(
+        new_connections="refused" if refused else "uninterrupted",
+        sessions_now=live.sessions,
+        sessions_kept=live.sessions if _drain_s(live) > 0 or verb in (Verb.NONE, Verb.HOLD, Verb.LIVE) else 0,
+    )
+    return Action(service=live.name, verb=verb, because=because, effect=effect, replaces_program=replaces_program)
+
+
+def _drain_s(live: Live) -> float:
+    """How long its sessions may go on once it stops or is replaced."""
+    stop = live.service.get("stop")
+    drain = stop.get("drain") if isinstance(stop, Mapping) else None
+    return float(drain) if isinstance(drain, (int, float)) else 0.0
+
+
+def _mend_agent(state: str | None) -> Action:
+    effect = Effect(new_connections="uninterrupted", sessions_now=0, sessions_kept=0)
+    return Action(service=AGENT, verb=Verb.START, because=(Reason("/state", state, "running"),), effect=effect)

@@ -1,0 +1,112 @@
+"""From files and from one look at what runs to the facts that `plan` compares."""
+
+import json
+from collections.abc import Iterator, Mapping
+from configparser import RawConfigParser
+from pathlib import Path
+
+from maillib import control
+from maillib.settings.base import Json
+from maillib.version import code_digest
+from orchestrator import generation, holds, status
+from orchestrator.errors import SupervisorDown, SupervisorFault
+from orchestrator.generation import Generation
+from orchestrator.place import Place
+from orchestrator.plan import Live, Wanted, World
+from orchestrator.status import Seen
+from orchestrator.supervisor import Supervisor
+
+_DATED = "an earlier one"
+
+
+def wanted(files: Mapping[str, str]) -> tuple[Wanted, ...]:
+    """The services of a generation, written or not, from its files."""
+    return tuple(_wanted(files))
+
+
+def files_of(held: Generation) -> dict[str, str]:
+    """What `wanted` reads, of a generation on disk."""
+    names = [
+        "resolved.json",
+        "supervisord.conf",
+        *(f"services/{path.name}" for path in held.path.glob("services/*.json")),
+    ]
+    return {name: text for name in names if (text := held.text(name)) is not None}
+
+
+def world(place: Place, *, certificate_due: str | None = None) -> World:
+    """Look at everything that runs, and compare it with nothing yet."""
+    held = generation.current(place.state_dir)
+    applied = {one.name: one for one in _wanted(files_of(held))} if held else {}
+    seen = status.observe(place.run, place.supervisor, applied, holds.read(place.state_dir))
+    dated = _changed_on_disk(place) if seen.supervisor else frozenset()
+    services = {}
+    for name, one in seen.services.items():
+        if name in applied or one.program is not None or one.master is not None:
+            services[name] = _live(place, name, one, applied.get(name), dated=name in dated)
+    agent = seen.agent.state.value.lower() if seen.agent else "not loaded"
+    return World(
+        base=held.number if held else None,
+        services=services,
+        code=code_digest(),
+        agent=agent if seen.supervisor else None,
+        supervised=seen.supervisor,
+        certificate_due=certificate_due,
+    )
+
+
+def _wanted(files: Mapping[str, str]) -> Iterator[Wanted]:
+    sections = _sections(files.get("supervisord.conf", ""))
+    resolved: Json = json.loads(files["resolved.json"])
+    rows = resolved["services"] if isinstance(resolved, dict) else None
+    for name, row in rows.items() if isinstance(rows, dict) else ():
+        file: Json = json.loads(files.get(f"services/{name}.json", "null"))
+        config = row.get("config") if isinstance(row, dict) else None
+        depends_on = row.get("depends_on") if isinstance(row, dict) else None
+        yield Wanted(
+            name=name,
+            enabled=isinstance(row, dict) and bool(row.get("enabled")),
+            depends_on=tuple(map(str, depends_on)) if isinstance(depends_on, list) else (),
+            service=config if isinstance(config, dict) else {},
+            digest=str(file.get("digest")) if isinstance(file, dict) else "",
+            section=sections.get(f"program:{name}", {}),
+        )
+
+
+def _live(place: Place, name: str, seen: Seen, applied: Wanted | None, *, dated: bool) -> Live:
+    runs = generation.numbered(place.state_dir, seen.master.generation) if seen.master else None
+    service = runs.service(name) if runs else None
+    section = dict(applied.section) if applied and seen.program else {}
+    if dated:
+        section["loaded"] = _DATED
+    hold = seen.hold
+    return Live(
+        name=name,
+        state=status.state(seen, control.now()).value,
+        loaded=seen.program is not None,
+        serving=seen.master is not None,
+        supervised=seen.supervised,
+        digest=seen.master.digest if seen.master else applied.digest if applied else None,
+        code=seen.master.code if seen.master else None,
+        service=service if isinstance(service, dict) else applied.service if applied else {},
+        section=section,
+        depends_on=applied.depends_on if applied else (),
+        sessions=seen.sessions,
+        hold=", ".join(filter(None, (hold.who, status.iso(hold.when), hold.why))) if hold else None,
+    )
+
+
+def _changed_on_disk(place: Place) -> frozenset[str]:
+    """Programs that supervisord has loaded otherwise than its file says: an apply did not get to its end."""
+    try:
+        with Supervisor(place.supervisor) as supervisor:
+            return supervisor.reload_config().changed
+    except (SupervisorDown, SupervisorFault):
+        return frozenset()  # the file was edited by hand and cannot be read: the next generation replaces it
+
+
+def _sections(text: str) -> dict[str, dict[str, str]]:
+    """Sections of a configuration of ours: one line an option, nothing to interpolate."""
+    parser = RawConfigParser(delimiters=("=",), comment_prefixes=(";", "#"), strict=True)
+    parser.read_string(text, source=str(Path("supervisord.conf")))
+    return {name: dict(parser.items(name)) for name in parser.sections()}
