@@ -39,7 +39,7 @@ class StreamSession(Protocol):
 
     @property
     def timeout_s(self) -> float:
-        """How long to wait from now on for the rest of the next command; not more than 0: the time is over."""
+        """How long the peer may take from now on: for a whole command, or to read some of our output."""
 
     async def greet(self, output: Output) -> Next:
         """Say the first words."""
@@ -48,7 +48,10 @@ class StreamSession(Protocol):
         """Octets from the peer, called only after NEED_DATA or `tls_started`."""
 
     async def advance(self, output: Output) -> Next:
-        """Serve at most one command from what was received. Raises PeerError for what cannot go on."""
+        """Serve at most one command from what was received.
+
+        Raises PeerError, after its last words, for what cannot go on; the error's text is the reason in the log.
+        """
 
     def tls_started(self) -> None:
         """TLS is on; forget everything from before it."""

@@ -177,6 +177,11 @@ def login_failed(*, user: str, mechanism: str) -> None:
     _emit("warning", "login-failed", user=user, mechanism=mechanism)
 
 
+def maildrop_in_use(*, user: str) -> None:
+    """Somebody logged in while another session has the same maildrop. RFC 1939 §4."""
+    _emit("info", "maildrop-in-use", user=user)
+
+
 def bad_command(*, command: str, reply: str) -> None:
     """The client broke the protocol; the first 80 characters of what it said."""
     _emit("info", "bad-command", command=command[:80], reply=reply)

@@ -1,12 +1,15 @@
 """Connections of line-oriented protocols: bytes between a socket and a `StreamSession`, which never sees the socket.
 
 Guarantees: a session is asked for its next step only when the one before has ended and its output has left our
-buffers (up to the high-water mark); nothing received before TLS is seen after it; a peer that reads nothing is cut
-after `WRITE_TIMEOUT_S`; `closed` is called exactly once.
+buffers (up to the high-water mark); a peer has one span of time for a whole command, however it spreads the octets,
+and as long again to take some of what we have for it; nothing received before TLS is seen after it; last words reach
+a peer that is still sending; `closed` is called exactly once. It is the same on asyncio and on uvloop.
+
+Leaves to others: accepting, limits and the handshake of implicit TLS (`accepting`), when to leave (`worker`).
 """
 
 import asyncio
-import time
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 from maillib import maillog
@@ -14,67 +17,74 @@ from maillib.dialog import Next, StreamSession
 from maillib.errors import LocalError, MailError, PeerError
 from maillib.runtime.service import ConnectionInfo, Registry, SessionInfo, ended
 
-HIGH_WATER_OCTETS = 256 * 1024
-"""Output kept for a slow reader before the session has to wait."""
+HIGH_WATER_OCTETS = 64 * 1024
+"""Output kept for a slow reader before the session has to wait. Under TLS as much again lies below the encryption."""
 
-PAUSE_READING_OCTETS = 128 * 1024
+PAUSE_READING_OCTETS = 64 * 1024
 """Input kept for a busy session before the peer has to wait: pipelining clients send ahead."""
 
-WRITE_TIMEOUT_S = 60.0
-"""How long a peer may take nothing of what we have for it."""
+STEPS_AT_ONCE = 32
+"""Commands of one connection served in one go before others get their turn."""
 
 HANDSHAKE_TIMEOUT_S = 30.0
+
+PARTING_S = 30.0
+"""How long a TLS peer may take for the rest of our words and its own farewell; asyncio has the same limit."""
+
+LINGER_S = 2.0
+"""How long a peer may go on sending after our last words: a close with octets unread makes the kernel drop them."""
 
 
 class StreamConnection(asyncio.Protocol):
     """One accepted connection, driven by a task of its own."""
 
+    _transport: asyncio.Transport
+
     def __init__(self, info: ConnectionInfo, session: StreamSession, registry: Registry) -> None:
         self._info = info
         self._session = session
         self._registry = registry
-        self._tls = info.tls
         self._loop = asyncio.get_running_loop()
-        self._transport: asyncio.Transport | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._tls = info.tls
         self._inbox = bytearray()
+        self._reading_paused = False
         self._eof = False
+        """The peer will send no more; it may still be reading."""
         self._lost = False
-        self._paused = False
-        self._upgrading = False
-        self._arrived = asyncio.Event()
+        self._leaving = False
+        self._parting = False
+        """Everything is said; what still comes in is dropped."""
+        self._aborted = False
+        self._news = asyncio.Event()
+        """Something of the above may have changed."""
         self._writable = asyncio.Event()
         self._writable.set()
-        self._leaving = False
-        self._between_commands = False
-        self._task: asyncio.Task[None] | None = None
 
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        stream = cast(asyncio.Transport, transport)  # uvloop's transports derive from none of asyncio's
-        self._transport = stream
-        if self._upgrading:
-            return
-        stream.set_write_buffer_limits(high=HIGH_WATER_OCTETS)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports derive from none of asyncio's
+        self._transport.set_write_buffer_limits(high=HIGH_WATER_OCTETS)
         self._registry.opened(self)
         self._task = self._loop.create_task(self._run())
 
     def data_received(self, data: bytes) -> None:
+        if self._parting:
+            return
         self._inbox += data
-        self._arrived.set()
-        if len(self._inbox) > PAUSE_READING_OCTETS and not self._paused and self._transport is not None:
-            self._paused = True
+        self._news.set()
+        if len(self._inbox) > PAUSE_READING_OCTETS and not self._reading_paused:
+            self._reading_paused = True
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
         self._eof = True
-        self._arrived.set()
+        self._news.set()
         return not self._tls  # a half-closed peer still gets its answers; TLS knows no half
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._eof = self._lost = True
-        self._arrived.set()
-        self._writable.set()
+        self._mark_lost()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -85,17 +95,27 @@ class StreamConnection(asyncio.Protocol):
     # Output
 
     async def send(self, data: bytes) -> None:
-        if self._transport is None or self._lost:
-            raise PeerError("the connection is gone")
+        self._require_peer()
         self._transport.write(data)
-        if not self._writable.is_set():
+        await self._taken()
+
+    async def _taken(self) -> None:
+        """Wait until the peer has taken enough, as long as it takes anything. Raises PeerError."""
+        left = self._transport.get_write_buffer_size()
+        while not self._writable.is_set():
             try:
-                async with asyncio.timeout(WRITE_TIMEOUT_S):
+                async with asyncio.timeout(self._session.timeout_s):
                     await self._writable.wait()
             except TimeoutError:
-                raise PeerError(f"nothing was read for {WRITE_TIMEOUT_S:g} s") from None
-            if self._lost:
-                raise PeerError("the connection is gone")
+                before, left = left, self._transport.get_write_buffer_size()
+                if left >= before:
+                    raise PeerError("timeout") from None
+        if self._lost:
+            raise PeerError("lost")
+
+    def _require_peer(self) -> None:
+        if self._lost or self._transport.is_closing():
+            raise PeerError("lost")
 
     # Session of the registry
 
@@ -112,110 +132,172 @@ class StreamConnection(asyncio.Protocol):
 
     def goodbye(self) -> None:
         self._leaving = True
-        self._arrived.set()
+        self._news.set()
 
     def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        self._aborted = True
+        self._transport.abort()
 
     # The task
 
     async def _run(self) -> None:
         maillog.bind_connection(self._info.conn)
         maillog.connected(peer=self._info.peer, listener=self._info.listener.address, tls=self._tls)
-        reason = "lost"
+        reason = "failed"
         try:
             reason = await self._converse()
         except PeerError as error:
             reason = str(error)
         except MailError as error:
             maillog.problem(what="session", error=str(error))
-            reason = "failed"
         except Exception as error:  # noqa: BLE001 - the top of a connection: it dies, the worker lives
             maillog.bug(what="session", error=error)
-            reason = "bug"
         finally:
             try:
                 await self._session.closed()
             except Exception as error:  # noqa: BLE001 - the same
                 maillog.bug(what="end of session", error=error)
-            if self._transport is not None:
-                self._transport.close()
-                await self._flushed()
-            ended(self, reason=reason)
+            await self._part()
+            ended(self, reason="aborted" if self._aborted else reason)
             self._registry.closed(self)
 
-    async def _flushed(self) -> None:
-        """Wait until the last words have left; a peer that does not read them is cut."""
-        waited_until = time.monotonic() + WRITE_TIMEOUT_S
-        while not self._lost:
-            self._arrived.clear()
-            try:
-                async with asyncio.timeout(max(0.0, waited_until - time.monotonic())):
-                    await self._arrived.wait()
-            except TimeoutError:
-                self.abort()
-                return
-
     async def _converse(self) -> str:
+        """The whole dialogue; why it ended."""
         step = await self._session.greet(self)
+        deadline = self._command_deadline()
+        steps = 0
         while step is not Next.CLOSE:
             if step is Next.START_TLS:
                 await self._start_tls()
-            elif self._leaving:
+                deadline = self._command_deadline()
+            if self._leaving:
                 await self.send(self._session.goodbye())
                 return "goodbye"
-            elif step is Next.NEED_DATA and not await self._more():
-                if self._lost or self._eof:
-                    return "lost"
-                if not self._leaving:
+            if step is Next.NEED_DATA:
+                if not await self._until(lambda: bool(self._inbox) or self._eof or self._leaving, deadline):
                     await self.send(self._session.timed_out())
                     return "timeout"
+                if self._inbox:
+                    self._session.receive(self._take_input())
+                elif self._eof:
+                    return "lost"
             step = await self._session.advance(self)
+            if step is Next.AGAIN:
+                deadline = self._command_deadline()
+                steps += 1
+                if steps % STEPS_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         return "quit"
 
-    async def _more(self) -> bool:
-        """Hand on what has arrived, waiting for it. False: the peer has ended, fell silent, or we are to leave."""
-        while not self._inbox:
-            if self._eof or self._lost or self._leaving:
-                return False
-            self._arrived.clear()
+    def _command_deadline(self) -> float:
+        """When, by the loop's clock, the next command has to be there."""
+        return self._loop.time() + self._session.timeout_s
+
+    async def _until(self, condition: Callable[[], bool], deadline: float) -> bool:
+        """Wait for `condition`; False when `deadline` passes first."""
+        while not condition():
+            self._news.clear()
             try:
-                async with asyncio.timeout(self._session.timeout_s):
-                    await self._arrived.wait()
+                async with asyncio.timeout_at(deadline):
+                    await self._news.wait()
             except TimeoutError:
-                return False
-        data = bytes(self._inbox)
-        self._inbox.clear()
-        if self._paused and self._transport is not None and not self._lost:
-            self._paused = False
-            self._transport.resume_reading()
-        self._session.receive(data)
+                return condition()
         return True
 
-    async def _start_tls(self) -> None:
-        """Handshake. What came in clear behind the command is an injection and is dropped. RFC 2595 §4, RFC 3207 §6."""
-        transport, context = self._transport, self._info.tls_context
-        if transport is None or context is None or self._tls:
-            raise LocalError("a session asked for TLS where there is none to have")
-        if self._lost:
-            raise PeerError("the connection is gone")
+    def _take_input(self) -> bytes:
+        data = bytes(self._inbox)
         self._inbox.clear()
-        self._upgrading = True
+        self._resume_reading()
+        return data
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused and not self._transport.is_closing():
+            self._transport.resume_reading()
+        self._reading_paused = False
+
+    def _mark_lost(self) -> None:
+        self._eof = self._lost = True
+        self._news.set()
+        self._writable.set()
+
+    async def _start_tls(self) -> None:
+        """Handshake. What came in clear behind the command is an injection and is dropped. RFC 2595 §4, RFC 3207 §6.
+
+        From here to the moment when the loop reads for TLS nothing is awaited: a peer that waits for our invitation
+        cannot lose the beginning of its handshake.
+        """
+        context = self._info.tls_context
+        if context is None or self._tls:
+            raise LocalError("a session asked for TLS where there is none to have")
+        self._require_peer()
+        self._inbox.clear()
+        self._reading_paused = False  # start_tls reads again, whatever was before
+        plain = self._transport
+        upgraded = None
         try:
             upgraded = await self._loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S
+                plain, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S
             )
-        except (OSError, TimeoutError) as error:
+        except OSError as error:
             maillog.tls_failed(peer=self._info.peer, error=str(error) or type(error).__name__)
-            raise PeerError("handshake failed") from None
-        finally:
-            self._upgrading = False
-        if upgraded is None:
-            raise PeerError("the connection is gone")
+        if upgraded is None or upgraded.is_closing():
+            # A connection that ends within the handshake ends without a call of connection_lost.
+            plain.abort()
+            self._mark_lost()
+            raise PeerError("tls")
         self._transport = upgraded
         self._tls = True
         upgraded.set_write_buffer_limits(high=HIGH_WATER_OCTETS)
         cipher = upgraded.get_extra_info("cipher") or ("unknown", "unknown", 0)
         maillog.tls_started(version=cipher[1], cipher=cipher[0])
         self._session.tls_started()
+
+    # The end
+
+    async def _part(self) -> None:
+        """Close, and see to it that the last words are read if the peer wants to read them."""
+        self._parting = True
+        self._inbox.clear()
+        if not self._transport.is_closing():
+            self._resume_reading()  # also under TLS: a close with octets undecrypted would be an error there
+            try:
+                self._transport.set_write_buffer_limits(high=1, low=0)
+                await self._taken()
+            except PeerError:
+                self.abort()
+        if not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
+            await self._until(lambda: self._eof, self._loop.time() + LINGER_S)
+        self._transport.close()
+        if not await self._until(lambda: self._lost, self._loop.time() + PARTING_S):
+            self.abort()
+
+
+class StreamService:
+    """A `Service` that is nothing but its connections."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        refusal: bytes,
+        new_session: Callable[[ConnectionInfo], StreamSession],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._registry = registry
+        self._refusal = refusal
+        self._new_session = new_session
+        self._close = close
+
+    @property
+    def refusal(self) -> bytes:
+        return self._refusal
+
+    def protocol(self, info: ConnectionInfo) -> asyncio.Protocol:
+        return StreamConnection(info, self._new_session(info), self._registry)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+
+    async def close(self) -> None:
+        await self._close()

@@ -1,0 +1,307 @@
+"""POP3, server side, without I/O: octets in, commands out; replies as octets. RFC 1939, RFC 2449, RFC 5034.
+
+`Pop3Server` finds the end of a line first and reads the line second, so that a bad command never costs the place in
+the stream. Every line yields exactly one event. It keeps one state only, whether the next line is a command or the
+answer to a SASL challenge; whether a command may be given now is the session's to know.
+
+What a line is: it ends with LF; a CR before it belongs to the end (some clients send LF alone, and as no POP command
+carries data, taking it opens no gap between two readers). A CR elsewhere, a NUL or any other control character makes
+the line bad. Octets over 127 are taken in user names and passwords only, as UTF-8 (the form of RFC 6856 §2.2).
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum
+
+from maillib.errors import PeerError
+
+MAX_COMMAND_OCTETS = 255
+"""With the line end. RFC 2449 §4."""
+
+MAX_LINE_OCTETS = 4096
+"""AUTH with its response and PASS may be longer than other commands; past this no end of line is waited for."""
+
+_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
+_CONTROLS_BEYOND_ASCII = re.compile("[\u0080-\u009f\u2028\u2029]")
+
+
+class Plain(Enum):
+    """Commands without arguments."""
+
+    CAPA = "CAPA"
+    NOOP = "NOOP"
+    QUIT = "QUIT"
+    RSET = "RSET"
+    STAT = "STAT"
+    STLS = "STLS"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """RFC 1939 §7."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The password is everything after the first space. RFC 1939 §7."""
+
+    password: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """RFC 5034 §4. Without a mechanism: which are there, as clients older than CAPA ask."""
+
+    mechanism: str | None
+    """In upper case."""
+    initial: bytes | None = field(repr=False)
+    """Decoded; None: the client waits for the challenge."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaslAnswer:
+    """The answer to a challenge, decoded; None: the client gave up (`*`)."""
+
+    data: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Uidl:
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retr:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dele:
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """RFC 1939 §7."""
+
+    number: int
+    lines: int
+    """Of the body, after the header and the empty line."""
+
+
+Command = Plain | User | Pass | Auth | SaslAnswer | List | Uidl | Retr | Dele | Top
+
+
+@dataclass(frozen=True, slots=True)
+class BadCommand:
+    """A line that is no command."""
+
+    keyword: str
+    """For the log: a keyword that we know, else a description; never what may hold a password."""
+    reason: str
+    """For the client."""
+
+
+class Pop3Server:
+    """The client's half of one connection."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        """So many octets of the buffer are known to hold no LF."""
+        self._answer_is_next = False
+
+    def receive(self, data: bytes) -> None:
+        self._buffer += data
+
+    def expect_answer(self) -> None:
+        """The next line answers a SASL challenge."""
+        self._answer_is_next = True
+
+    def forget(self) -> None:
+        """Drop all that was received: TLS starts, and what came before it could be anybody's. RFC 2595 §4."""
+        self._buffer.clear()
+        self._searched = 0
+        self._answer_is_next = False
+
+    def next_event(self) -> Command | BadCommand | None:
+        """None: no line is complete. Raises PeerError when a line is too long to wait for its end."""
+        end = self._buffer.find(b"\n", self._searched, MAX_LINE_OCTETS)
+        if end < 0:
+            if len(self._buffer) >= MAX_LINE_OCTETS:
+                raise PeerError("line too long")
+            self._searched = len(self._buffer)
+            return None
+        line = bytes(self._buffer[: end + 1])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        if self._answer_is_next:
+            self._answer_is_next = False
+            return _answer(line.removesuffix(b"\n").removesuffix(b"\r"))
+        return _command(line)
+
+
+def _answer(line: bytes) -> SaslAnswer | BadCommand:
+    if line == b"*":
+        return SaslAnswer(None)
+    data = _decode_base64(line)
+    return BadCommand("AUTH", "that is not base64") if data is None else SaslAnswer(data)
+
+
+def _command(whole: bytes) -> Command | BadCommand:
+    line = whole.removesuffix(b"\n").removesuffix(b"\r")
+    word, _, rest = line.partition(b" ")
+    keyword = word.upper().decode("latin-1")
+    if keyword not in _KEYWORDS:
+        return BadCommand(f"unknown, {len(line)} octets", "unknown command")
+    if len(whole) > MAX_COMMAND_OCTETS and keyword not in ("AUTH", "PASS"):
+        return BadCommand(keyword, "line too long")
+    if _CONTROLS.search(line):
+        return BadCommand(keyword, "control characters are not allowed")
+    if keyword in ("USER", "PASS"):
+        return _name_or_password(keyword, rest)
+    if not line.isascii():
+        return BadCommand(keyword, "only ASCII is allowed here")
+    arguments = rest.decode("ascii").split()
+    if keyword == "AUTH":
+        return _auth(arguments)
+    if keyword in _PLAIN:
+        return BadCommand(keyword, f"{keyword} takes no argument") if arguments else Plain(keyword)
+    return _numbered(keyword, arguments)
+
+
+def _name_or_password(keyword: str, argument: bytes) -> User | Pass | BadCommand:
+    try:
+        text = argument.decode()
+    except UnicodeDecodeError:
+        return BadCommand(keyword, "that is not UTF-8")
+    if not text or _CONTROLS_BEYOND_ASCII.search(text):
+        return BadCommand(keyword, f"{keyword} takes one argument without control characters")
+    return User(text) if keyword == "USER" else Pass(text)
+
+
+def _auth(arguments: list[str]) -> Auth | BadCommand:
+    match arguments:
+        case []:
+            return Auth(None, None)
+        case [mechanism]:
+            return Auth(mechanism.upper(), None)
+        case [mechanism, "="]:
+            return Auth(mechanism.upper(), b"")
+        case [mechanism, initial]:
+            data = _decode_base64(initial.encode())
+            return BadCommand("AUTH", "that is not base64") if data is None else Auth(mechanism.upper(), data)
+    return BadCommand("AUTH", "AUTH takes a mechanism and at most one response")
+
+
+def _numbered(keyword: str, arguments: list[str]) -> Command | BadCommand:
+    """Numbers are digits only, of any value: whether there is such a message is for the session to say."""
+    least, most = _NUMBERS[keyword]
+    if not least <= len(arguments) <= most:
+        return BadCommand(keyword, f"{keyword} takes {_ARGUMENTS[least, most]}")
+    if not all(argument.isdigit() for argument in arguments):
+        return BadCommand(keyword, "that is not a number")
+    match keyword, [int(argument) for argument in arguments]:
+        case "RETR", [number]:
+            return Retr(number)
+        case "DELE", [number]:
+            return Dele(number)
+        case "TOP", [number, lines]:
+            return Top(number, lines)
+        case "LIST", numbers:
+            return List(numbers[0] if numbers else None)
+        case _, numbers:
+            return Uidl(numbers[0] if numbers else None)
+
+
+_PLAIN = frozenset(command.value for command in Plain)
+_NUMBERS = {"RETR": (1, 1), "DELE": (1, 1), "TOP": (2, 2), "LIST": (0, 1), "UIDL": (0, 1)}
+_ARGUMENTS = {(1, 1): "a message number", (2, 2): "a message number and a number of lines", (0, 1): "at most a number"}
+_KEYWORDS = _PLAIN | _NUMBERS.keys() | {"USER", "PASS", "AUTH"}
+
+
+def _decode_base64(text: bytes) -> bytes | None:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error:
+        return None
+
+
+def ok(text: str) -> bytes:
+    """One line that says yes."""
+    return f"+OK {text}\r\n".encode()
+
+
+def err(text: str, code: str | None = None) -> bytes:
+    """One line that says no; `code` is a response code such as `SYS/TEMP`. RFC 2449 §8, RFC 3206."""
+    return f"-ERR [{code}] {text}\r\n".encode() if code else f"-ERR {text}\r\n".encode()
+
+
+CHALLENGE = b"+ \r\n"
+"""An empty challenge: PLAIN has nothing to ask. RFC 5034 §4."""
+
+END = b".\r\n"
+"""Ends every answer of several lines."""
+
+
+def lines(texts: Iterable[str]) -> bytes:
+    """Lines of an answer that has several, none of which begins with a dot."""
+    return "".join(f"{text}\r\n" for text in texts).encode()
+
+
+class TopFilter:
+    """Lets the header, the empty line after it and the first lines of the body pass. RFC 1939 §7.
+
+    Takes pieces in which every line end is CRLF and none is cut between CR and LF.
+    """
+
+    def __init__(self, body_lines: int) -> None:
+        self._left = body_lines
+        self._in_header = True
+        self._line_is_empty = True
+        """Nothing of the current line of the header has been seen."""
+
+    @property
+    def is_done(self) -> bool:
+        """Nothing more will pass."""
+        return not self._in_header and self._left == 0
+
+    def feed(self, piece: bytes) -> bytes:
+        start = self._end_of_header(piece) if self._in_header else 0
+        return piece[: self._end_of_body(piece, start)]
+
+    def _end_of_header(self, piece: bytes) -> int:
+        """Where the body begins in `piece`; its length if it does not."""
+        if self._line_is_empty and piece.startswith(b"\r\n"):
+            end = 2
+        elif (found := piece.find(b"\r\n\r\n")) >= 0:
+            end = found + 4
+        else:
+            if piece:
+                self._line_is_empty = piece.endswith(b"\r\n")
+            return len(piece)
+        self._in_header = False
+        return end
+
+    def _end_of_body(self, piece: bytes, start: int) -> int:
+        if self._in_header or self._left == 0:
+            return start
+        lines_here = piece.count(b"\n", start)
+        if lines_here <= self._left:
+            self._left -= lines_here
+            return len(piece) if self._left or lines_here == 0 else piece.rindex(b"\n") + 1
+        end = start
+        while self._left:
+            end = piece.index(b"\n", end) + 1
+            self._left -= 1
+        return end

@@ -1,0 +1,77 @@
+"""The POP service: lets owners of mailboxes fetch their mail from INBOX.
+
+Purpose
+    One process of it serves any number of connections, each an exclusive session with one maildrop. It reads the
+    store that the spool delivers to; messages are removed only when a session ends with QUIT.
+Standards
+    RFC 1939 (without APOP, which needs passwords in clear), RFC 2449, RFC 2595, RFC 3206, RFC 4616, RFC 5034.
+Security
+    Reads from strangers: command lines, at most 4096 octets each. Log-in only under TLS unless the listener says
+    `cleartext_login`. Needs read and write access to the store; opens no connection and starts no program. The private
+    key comes from the master; the worker runs as `user`.
+Signals
+    SIGTERM drains, see `maillib/runtime/program.py`.
+Settings
+    `maillib/settings/pop.py`.
+Diagnostics
+    STATE_DIR/log/NAME.log: `login`, `login-failed`, `maildrop-in-use`, `bad-command`, `retrieved`, `expunged`.
+Bugs
+    A message stored with a CR or LF alone in it (SMTP takes none) is sent with CRLF instead and is then longer than
+    LIST says. Only INBOX can be reached.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if not __package__:  # started as a file, not with -m
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from maillib.runtime.program import main
+
+if TYPE_CHECKING:
+    from maillib.runtime.service import Registry, Service
+    from maillib.settings.service import ServiceConfig
+
+
+async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
+    """Open the engines and say how a session is made."""
+    from maillib.dialog import StreamSession
+    from maillib.embedded.blobs import EmbeddedBlobs
+    from maillib.embedded.directory import EmbeddedDirectory
+    from maillib.embedded.index import EmbeddedIndex
+    from maillib.embedded.leases import EmbeddedLeases
+    from maillib.runtime.service import ConnectionInfo
+    from maillib.runtime.stream import StreamService
+    from maillib.sessions.pop import PopSession, Ports, Terms
+    from maillib.settings.pop import PopSettings
+
+    settings = config.settings
+    assert isinstance(settings, PopSettings)
+    state_dir = Path(config.state_dir)
+    directory = EmbeddedDirectory(state_dir)
+    index = EmbeddedIndex(state_dir, directory.account)
+    blobs = EmbeddedBlobs(state_dir)
+    leases = EmbeddedLeases(state_dir)
+    ports = Ports(directory=directory, index=index, blobs=blobs, leases=leases)
+
+    def new_session(info: ConnectionInfo) -> StreamSession:
+        terms = Terms(
+            hostname=config.hostname,
+            tls=info.tls,
+            stls=info.tls_context is not None,
+            cleartext_login=info.listener.cleartext_login,
+        )
+        return PopSession(settings, ports, terms)
+
+    async def close() -> None:
+        for engine in (leases, blobs, index, directory):
+            await engine.close()
+
+    return StreamService(
+        registry, refusal=b"-ERR [SYS/TEMP] too many connections\r\n", new_session=new_session, close=close
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(__file__, "pop", build))
