@@ -16,6 +16,7 @@ Leaves to others: when a body may go. `delete` takes a loose body only; the othe
 import os
 import re
 import secrets
+import stat
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +30,7 @@ from maillib.embedded.files import (
     write_all,
 )
 from maillib.embedded.sqlite import Threads
-from maillib.errors import NotFound
+from maillib.errors import NotFound, StoreUnusable
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import AccountId
 from maillib.ports.index import MailboxId, Uid
@@ -121,12 +122,15 @@ class EmbeddedBlobs:
 
 
 def body_size(path: Path) -> int:
-    """Octets of a body. Raises NotFound, Transient."""
+    """Octets of a body. Raises NotFound, Transient, StoreUnusable (something else has its name)."""
     with os_errors():
         try:
-            return path.lstat().st_size
+            status = path.lstat()
         except FileNotFoundError:
             raise NotFound(f"{path} is not there") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreUnusable(f"{path} is no regular file")
+    return status.st_size
 
 
 class _NewBody:

@@ -1,0 +1,187 @@
+"""SIGKILL before every single system call and statement of a delivery and of an expunge.
+
+A forked child does the work and kills itself at its Nth step; then the same call is made again, as the spool or a POP
+session would. N grows until the child gets through.
+"""
+
+import errno
+import itertools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+
+import pytest
+
+from maillib.embedded.account_check import check_account
+from maillib.embedded.account_index import AccountIndex
+from maillib.embedded.blobs import path_of, spool_ref
+from maillib.ports.directory import AccountId
+from maillib.ports.index import INBOX, Appended, NewMessage, Uid
+from maillib.ports.queue import QueueId
+
+ALICE = AccountId(1)
+WHEN = datetime(2024, 2, 29, tzinfo=UTC)
+STEPS = frozenset(
+    {
+        "open",
+        "mkdir",
+        "link",
+        "unlink",
+        "rename",
+        "write",
+        "utime",
+        "fsync",
+        "close",
+        "connect",
+        "execute",
+        "executemany",
+    }
+)
+
+
+def dies_at(step: int, work: Callable[[], None]) -> bool:
+    """Whether a child that does `work` was killed at that step; False: it got through."""
+    child = os.fork()
+    if child == 0:
+        left = step
+
+        def count(_: FrameType, event: str, function: object) -> None:
+            nonlocal left
+            if event == "c_call" and getattr(function, "__name__", "") in STEPS:
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        status = 1
+        try:
+            sys.setprofile(count)
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    _, result = os.waitpid(child, 0)
+    assert result in (0, signal.SIGKILL), "the child's own assertions failed"
+    return result != 0
+
+
+@contextmanager
+def opened(state_dir: Path) -> Iterator[AccountIndex]:
+    index = AccountIndex(state_dir, ALICE)
+    try:
+        yield index
+    finally:
+        index.close()
+
+
+def spooled(state_dir: Path, *queue_ids: str) -> list[NewMessage]:
+    """Bodies in the spool, one for each ID, each with its ID as its octets."""
+    messages = []
+    for queue_id in queue_ids:
+        body = spool_ref(QueueId(queue_id))
+        path = path_of(state_dir, body)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(queue_id.encode())
+        messages.append(NewMessage(delivery_key=f"{queue_id}/alice", prefix=b"P", body=body, internal_date=WHEN))
+    return messages
+
+
+def append(index: AccountIndex, messages: list[NewMessage]) -> list[Appended]:
+    return index.append(INBOX, messages, owner="alice", quota_octets=None)
+
+
+def stored(index: AccountIndex) -> dict[Uid, bytes]:
+    """Every message by its UID, with its octets, when nothing is wrong and no file is there that is nobody's."""
+    assert check_account(index) == []
+    bodies = {
+        row.uid: path_of(index.path.parents[1], index.message(INBOX, row.uid).body).read_bytes()
+        for row in index.rows(INBOX)
+    }
+    assert len(list((index.path / "1").iterdir())) == len(bodies)
+    return bodies
+
+
+@pytest.mark.parametrize("linking", [True, False], ids=["link", "copy"])
+def test_delivery_killed_at_every_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linking: bool) -> None:
+    """A delivery killed anywhere and tried again with the same keys is there exactly once, from a new account on."""
+    if not linking:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        monkeypatch.setattr(os, "link", refuse)
+    for step in itertools.count(1):
+        state_dir = tmp_path / str(step)
+        (state_dir / "mail").mkdir(parents=True)
+        messages = spooled(state_dir, "A", "B")
+        acknowledged = state_dir / "acknowledged"
+
+        def deliver(state_dir: Path = state_dir, messages: list[NewMessage] = messages) -> None:
+            with opened(state_dir) as index:
+                append(index, messages)
+                (state_dir / "acknowledged").touch()
+
+        killed = dies_at(step, deliver)
+        with opened(state_dir) as index:
+            assert check_account(index) == []
+            seen = [row.uid for row in index.rows(INBOX)]
+            assert seen in ([], [1, 2])
+            again = append(index, messages)
+            assert [answer.uid for answer in again] == [1, 2]
+            assert {answer.created for answer in again} == {not seen}
+            if acknowledged.exists():
+                assert seen == [1, 2]
+            assert stored(index) == {1: b"A", 2: b"B"}
+        if not killed:
+            break
+    assert step > 40
+
+
+def test_second_delivery_after_a_killed_one(tmp_path: Path) -> None:
+    """What a killed delivery left behind never shows up as somebody else's message."""
+    for step in itertools.count(1):
+        state_dir = tmp_path / str(step)
+        (state_dir / "mail").mkdir(parents=True)
+        killed_one, later = spooled(state_dir, "A", "B"), spooled(state_dir, "C", "D", "E")
+        with opened(state_dir) as index:
+            append(index, spooled(state_dir, "OLD"))
+
+        def deliver(state_dir: Path = state_dir, messages: list[NewMessage] = killed_one) -> None:
+            with opened(state_dir) as index:
+                append(index, messages)
+
+        killed = dies_at(step, deliver)
+        with opened(state_dir) as index:
+            append(index, later)
+            octets = stored(index)
+            assert octets.pop(Uid(1)) == b"OLD"
+            assert b"".join(octets.values()) in (b"CDE", b"ABCDE")
+        if not killed:
+            break
+    assert step > 20
+
+
+def test_expunge_killed_at_every_step(tmp_path: Path) -> None:
+    """An expunge killed anywhere removed all or nothing, and tried again leaves no file of what it removed."""
+    for step in itertools.count(1):
+        state_dir = tmp_path / str(step)
+        (state_dir / "mail").mkdir(parents=True)
+        with opened(state_dir) as index:
+            append(index, spooled(state_dir, "A", "B", "C"))
+
+        def expunge(state_dir: Path = state_dir) -> None:
+            with opened(state_dir) as index:
+                assert index.expunge(INBOX, [Uid(1), Uid(3)]) == [1, 3]
+
+        killed = dies_at(step, expunge)
+        with opened(state_dir) as index:
+            assert stored(index) in ({1: b"A", 2: b"B", 3: b"C"}, {2: b"B"})
+            index.expunge(INBOX, [Uid(1), Uid(3)])
+            assert stored(index) == {2: b"B"}
+        if not killed:
+            break
+    assert step > 20
