@@ -106,11 +106,14 @@ def _within(limits: Range, unit: str) -> AfterValidator:
         assert isinstance(number, int | float)
         if limits.least <= number <= limits.most:
             return value
-        least, most = unit_text(unit, limits.least), unit_text(unit, limits.most)
         counted = f"{number} items are" if isinstance(value, tuple) else f"{unit_text(unit, number)} is"
-        raise refuse("out-of-range", f"{counted} out of range; allowed: {least} to {most}")
+        raise refuse("out-of-range", f"{counted} out of range; allowed: {_range_text(limits, unit)}")
 
     return AfterValidator(check)
+
+
+def _range_text(limits: Range, unit: str) -> str:
+    return f"{unit_text(unit, limits.least)} to {unit_text(unit, limits.most)}"
 
 
 # Plain dataclasses as strict models
@@ -137,15 +140,36 @@ def model_of(kind: type) -> type[Model]:
     return typing.cast(type[Model], made)
 
 
+def written_default(kind: type, name: str) -> object:
+    """The default of a settings field, numbers as a person writes them. Raises KeyError when it has none."""
+    field = next(field for field in dataclasses.fields(kind) if field.name == name)
+    if field.default is dataclasses.MISSING:
+        raise KeyError(name)
+    hint = typing.get_type_hints(kind, include_extras=True)[name]
+    if isinstance(field.default, tuple):
+        return [_written(_metadata(typing.get_args(_metadata(hint)[0])[0])[1], item) for item in field.default]
+    return _written(_metadata(hint)[1], field.default)
+
+
+def _written(metadata: tuple[object, ...], value: object) -> object:
+    unit = next((entry.name for entry in metadata if isinstance(entry, Unit)), "")
+    return unit_text(unit, value) if unit and isinstance(value, int | float) else value
+
+
+def _metadata(hint: object) -> tuple[object, tuple[object, ...]]:
+    """A type, and what is written beside it."""
+    if typing.get_origin(hint) is Annotated:
+        bare, *metadata = typing.get_args(hint)
+        return bare, tuple(metadata)
+    return hint, ()
+
+
 def _default(field: "dataclasses.Field[object]") -> object:
     return ... if field.default is dataclasses.MISSING else field.default
 
 
 def _annotation(hint: object) -> object:
-    metadata: tuple[object, ...] = ()
-    if typing.get_origin(hint) is Annotated:
-        hint, *rest = typing.get_args(hint)
-        metadata = tuple(rest)
+    hint, metadata = _metadata(hint)
     if typing.get_origin(hint) is tuple:
         item = _annotation(typing.get_args(hint)[0])
         hint = Annotated[tuple[item, ...], Strict(False)]  # type: ignore[valid-type]  # YAML gives a list
@@ -154,7 +178,8 @@ def _annotation(hint: object) -> object:
     added: list[object] = []
     if unit:
         parse, _, schema = _UNITS[unit]
-        added += [BeforeValidator(parse), WithJsonSchema(schema)]
+        allowed = _range_text(limits, unit) if limits else unit
+        added += [BeforeValidator(parse), WithJsonSchema({**schema, "x-allowed": allowed})]
     elif limits and hint is int:
         added.append(WithJsonSchema({"type": "integer", "minimum": limits.least, "maximum": limits.most}))
     if limits:
@@ -258,7 +283,7 @@ def _reference(value: object) -> object:
     return value
 
 
-class _Reference(Model):
+class SecretReference(Model):
     """Where a secret is read: exactly one of the keys."""
 
     env: str | None = Field(default=None, pattern=f"^{_VARIABLE.pattern}$")
@@ -269,7 +294,7 @@ class _Reference(Model):
     """Name of a file in the service manager's $CREDENTIALS_DIRECTORY."""
 
     @model_validator(mode="after")
-    def _one(self) -> "_Reference":
+    def _one(self) -> "SecretReference":
         if len(self.model_fields_set) != 1 or None in (getattr(self, name) for name in self.model_fields_set):
             raise refuse("secret", "a reference has one key; allowed: env, file or credential")
         return self
@@ -281,15 +306,15 @@ class _Reference(Model):
         return SecretRef("env", self.env) if self.env is not None else SecretRef("credential", self.credential or "")
 
 
-class _KeyFile(Model):
+class FileReference(Model):
     """Where a private key is."""
 
     file: PathText
     """Path of a PEM file; relative to the file that names it."""
 
 
-Secret = Annotated[_Reference, BeforeValidator(_reference)]
-KeyFile = Annotated[_KeyFile, BeforeValidator(_reference)]
+Secret = Annotated[SecretReference, BeforeValidator(_reference)]
+KeyFile = Annotated[FileReference, BeforeValidator(_reference)]
 
 
 def absolute(folder: Path, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Where the files that come with Postroom are: beside the packages in a checkout, in orchestrator/shipped in a wheel."""
+"""Finds the files that come with Postroom: beside the packages in a checkout, in orchestrator/shipped in a wheel."""
 
 import sys
 from dataclasses import dataclass

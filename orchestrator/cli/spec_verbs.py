@@ -1,0 +1,143 @@
+"""Verbs on the spec: init, validate, schema, config, render. None of them touches what runs."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from maillib.errors import Conflict, NotFound
+from maillib.settings.base import Json
+from orchestrator.cli import suite
+from orchestrator.errors import Exit
+from orchestrator.problems import Problem, SpecErrors
+
+SCHEMA_VERSION = 1
+
+SCHEMA = "services.schema.json"
+"""Name of the JSON Schema that the modeline of services.yaml points to."""
+
+
+def register(app: typer.Typer) -> None:
+    for verb in (init, validate, schema, config, render):
+        app.command()(verb)
+
+
+def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to.")] = Path()) -> None:
+    """Write services.yaml, its JSON Schema and accounts.yaml to begin with. Never overwrites: exit 1 when one exists."""
+    from orchestrator import resources
+    from orchestrator.schema import json_schema
+
+    texts = {name: resources.example(name).read_text(encoding="utf-8") for name in ("services.yaml", "accounts.yaml")}
+    texts["services.yaml"] = texts["services.yaml"].replace(f"./docs/{SCHEMA}", f"./{SCHEMA}", 1)
+    texts[SCHEMA] = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    found = [name for name in texts if os.path.lexists(folder / name)]
+    if found:
+        raise Conflict(f"{folder / found[0]} is there already; nothing was written")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in texts.items():
+        with (folder / name).open("x", encoding="utf-8") as file:
+            file.write(text)
+        suite.tell(f"wrote {folder / name}")
+
+
+def validate(
+    context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
+) -> None:
+    """Check the spec, without a look at this host. Exit 65: every mistake in one go, one a line."""
+    from orchestrator import spec
+
+    path: Path = context.obj
+    errors: tuple[Problem, ...] = ()
+    try:
+        count = len(spec.read(path).services)
+    except SpecErrors as error:
+        if not as_json:
+            raise
+        errors = error.problems
+    if as_json:
+        found: list[Json] = [{**problem.as_json()} for problem in errors]
+        suite.print_json({"schema_version": SCHEMA_VERSION, "valid": not errors, "errors": found})
+        raise typer.Exit(Exit.BAD_SPEC if errors else Exit.DONE)
+    suite.tell(f"{path} is valid: {count} {'service' if count == 1 else 'services'}")
+
+
+def schema() -> None:
+    """Print the JSON Schema (2020-12) of services.yaml."""
+    from orchestrator.schema import json_schema
+
+    suite.print_json(json_schema())
+
+
+def config(
+    context: typer.Context,
+    resolved: Annotated[bool, typer.Option("--resolved", help="With every default and absolute paths.")] = False,
+    service: Annotated[str | None, typer.Option(metavar="NAME", help="The file that a worker runs from.")] = None,
+) -> None:
+    """Print the spec as it is understood, as JSON."""
+    from orchestrator import spec
+    from orchestrator.render import service_file
+
+    if not resolved:
+        raise typer.BadParameter("say --resolved")
+    found = spec.read(context.obj)
+    if service is None:
+        suite.print_json(spec.resolved(found))
+    elif service in found.services:
+        typer.echo(service_file(found.services[service].config, generation=0), nl=False)
+    else:
+        raise NotFound(f"there is no service {service}; there are {', '.join(found.services) or 'none'}")
+
+
+def render(
+    context: typer.Context,
+    target: Annotated[Literal["supervisord"], typer.Option(help="What the files are for.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="DIR", help="Write them here.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 2 when files in DIR differ.")] = False,
+) -> None:
+    """Print or write the files made from the spec, as `apply` would."""
+    from orchestrator import resources, spec
+    from orchestrator.render import CONFIGURATION
+    from orchestrator.render import render as render_
+
+    if check and output is None:
+        raise typer.BadParameter("--check compares with the folder that -o names")
+    rendered = render_(spec.read(context.obj), resources.programs(), generation=0, as_root=os.geteuid() == 0)
+    if output is None:
+        typer.echo(rendered.files[CONFIGURATION], nl=False)
+    elif check:
+        differing = [*_differing(output, rendered.files)]
+        for name in differing:
+            typer.echo(name)
+        raise typer.Exit(Exit.DIFFERENCES if differing else Exit.DONE)
+    else:
+        _write(output, rendered.files)
+
+
+def _differing(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """Names of files in `folder` that are missing, differ, or are none of `files`."""
+    present = {f"services/{path.name}" for path in (folder / "services").glob("*.json")}
+    return [name for name in sorted(present | set(files)) if _text(folder / name) != files.get(name)]
+
+
+def _write(folder: Path, files: Mapping[str, str]) -> None:
+    """Leaves `folder` so that `_differing` finds nothing."""
+    for name in _differing(folder, files):
+        path = folder / name
+        if name not in files:
+            path.unlink()
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            aside = path.with_name(f"{path.name}.tmp")
+            aside.write_text(files[name], encoding="utf-8")
+            aside.replace(path)
+        suite.tell(f"{'wrote' if name in files else 'removed'} {path}")
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+    except FileNotFoundError:
+        return None

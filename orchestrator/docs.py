@@ -1,0 +1,109 @@
+"""Writes docs/settings.md and docs/services.schema.json from the models: `python -m orchestrator.docs`.
+
+A test fails when they are stale.
+"""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from orchestrator.fielddocs import summary
+from orchestrator.schema import KINDS, json_schema
+
+_HEAD = """\
+# Settings
+
+Every key of `services.yaml`, made from the models that validate it. `postroom validate` checks a file, `postroom
+config --resolved` prints it with every default. Durations are a whole number and `s`, `m`, `h` or `d`; sizes are
+octets, or a whole number and `KiB`, `MiB` or `GiB`; relative paths start at the file that names them.
+"""
+
+_TITLES = {
+    "SpecFile": "services.yaml",
+    "Tls": "tls",
+    "FileReference": "tls.private_key",
+    "SmtpService": "services.NAME, protocol smtp",
+    "SpoolService": "services.NAME, protocol spool",
+    "PopService": "services.NAME, protocol pop",
+    "SmtpListener": "listen, protocol smtp",
+    "Listener": "listen, protocol pop",
+    "Stop": "stop",
+    "Limits": "limits",
+    "SmtpSettings": "settings, protocol smtp",
+    "SpoolSettings": "settings, protocol spool",
+    "PopSettings": "settings, protocol pop",
+}
+
+
+def files() -> dict[str, str]:
+    """Name under docs/ to text."""
+    schema = json_schema()
+    return {
+        "settings.md": "\n".join([_HEAD, *_sections(schema)]),
+        "services.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+    }
+
+
+def _sections(schema: Mapping[str, Any]) -> Iterator[str]:
+    definitions = {**schema["$defs"], "SpecFile": schema}
+    for name, kind in KINDS.items():
+        definition = definitions[name]
+        yield f"## {_TITLES[name]}\n\n{summary(kind)}\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |"
+        for key, shape in definition["properties"].items():
+            default = "required" if key in definition.get("required", ()) else _default(shape)
+            yield f"| `{key}` | {_value(shape)} | {default} | {_cell(shape['description'])} |"
+        yield ""
+
+
+def _default(shape: Mapping[str, Any]) -> str:
+    if "default" not in shape:
+        return "none" if shape.get("type") == "array" else "see there"
+    value = shape["default"]
+    if isinstance(value, list):
+        return f"`[{', '.join(map(str, value))}]`"
+    return f"`{value}`" if isinstance(value, str) else f"`{json.dumps(value)}`"
+
+
+def _value(shape: Mapping[str, Any]) -> str:
+    """What may stand there, in a few words."""
+    if "x-allowed" in shape:
+        return str(shape["x-allowed"])
+    if "enum" in shape or "const" in shape:
+        return ", ".join(f"`{value}`" for value in shape.get("enum", [shape.get("const")]))
+    if "anyOf" in shape:
+        return " or ".join(dict.fromkeys(_value(option) for option in shape["anyOf"]))
+    if "$ref" in shape:
+        name = shape["$ref"].rpartition("/")[2]
+        return f"[{_TITLES[name]}](#{_anchor(_TITLES[name])})"
+    match shape.get("type"):
+        case "integer":
+            least, most = shape["minimum"], shape["maximum"]
+            return f"{least} to {most}" if least < most else str(least)
+        case "array":
+            return f"list: {_value(shape['items'])}"
+        case "object":
+            return "mapping"
+        case kind:
+            return {"string": "text", "boolean": "`true`, `false`", "null": "`null`"}[str(kind)]
+
+
+def _anchor(title: str) -> str:
+    return "".join(char for char in title.lower().replace(" ", "-") if char.isalnum() or char in "-_")
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> None:
+    folder = Path(__file__).resolve().parent.parent / "docs"
+    folder.mkdir(exist_ok=True)
+    for name, text in files().items():
+        (folder / name).write_text(text, encoding="utf-8")
+        print(f"wrote docs/{name}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

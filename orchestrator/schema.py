@@ -1,0 +1,76 @@
+"""JSON Schema (2020-12) of services.yaml, from the models that validate it: for editors and other tools.
+
+It says what a schema can say; ports used twice, unknown dependencies and the like are found by `validate` only.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from maillib.settings.service import SETTINGS, Limits, Stop
+from orchestrator import crosscheck, fields, model
+from orchestrator.fielddocs import field_docs, summary
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+MODELS: tuple[type[BaseModel], ...] = (
+    model.SpecFile,
+    model.Tls,
+    fields.FileReference,
+    *model.SERVICES.values(),
+    model.SmtpListener,
+    model.Listener,
+)
+KINDS: Mapping[str, type] = {kind.__name__: kind for kind in (*MODELS, Stop, Limits, *SETTINGS.values())}
+"""Every part of services.yaml by its name in the schema, in the order of the documentation."""
+
+JsonObject = dict[str, Any]  # what pydantic gives, edited in place
+
+
+def json_schema() -> JsonObject:
+    """The schema, descriptions and defaults included."""
+    _, found = models_json_schema(
+        [(kind, "validation") for kind in (model.SpecFile, *model.SERVICES.values())],
+    )
+    definitions: JsonObject = found["$defs"]
+    for name, definition in definitions.items():
+        _describe(KINDS[name], definition)
+    top: JsonObject = definitions.pop(model.SpecFile.__name__)
+    top["properties"]["services"] |= _services()
+    return {"$schema": DIALECT, **top, "$defs": definitions}
+
+
+def _services() -> JsonObject:
+    branches = [
+        {
+            "if": {"properties": {"protocol": {"const": protocol}}, "required": ["protocol"]},
+            "then": {"$ref": f"#/$defs/{kind.__name__}"},
+        }
+        for protocol, kind in model.SERVICES.items()
+    ]
+    protocols = {"enum": list(model.SERVICES), "description": field_docs(model.Service)["protocol"]}
+    return {
+        "propertyNames": {"pattern": f"^{crosscheck.NAME.pattern}$", "not": {"enum": list(crosscheck.RESERVED)}},
+        "additionalProperties": {
+            "type": "object",
+            "properties": {"protocol": protocols},
+            "required": ["protocol"],
+            "allOf": branches,
+        },
+    }
+
+
+def _describe(kind: type, definition: JsonObject) -> None:
+    definition["description"] = summary(kind)
+    definition.pop("title", None)
+    docs = field_docs(kind)
+    for name, shape in definition["properties"].items():
+        shape.pop("title", None)
+        shape["description"] = docs[name]
+        if isinstance(shape.get("default"), dict):
+            del shape["default"]  # of the parts, each key has its own
+        elif dataclasses.is_dataclass(kind) and "default" in shape:
+            shape["default"] = fields.written_default(kind, name)
