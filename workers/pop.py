@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 
 async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
     """Open the engines and say how a session is made."""
+    from maillib.embedded.directory import EmbeddedDirectory
+
     from maillib.dialog import StreamSession
     from maillib.embedded.blobs import EmbeddedBlobs
-    from maillib.embedded.directory import EmbeddedDirectory
     from maillib.embedded.index import EmbeddedIndex
     from maillib.embedded.leases import EmbeddedLeases
     from maillib.runtime.service import ConnectionInfo

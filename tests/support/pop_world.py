@@ -1,0 +1,87 @@
+"""A maildrop of the memory engine, and POP sessions on it."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from maillib.address import Address
+from maillib.errors import AuthenticationFailed, NotFound
+from maillib.memory.blobs import MemoryBlobs
+from maillib.memory.index import MemoryIndex
+from maillib.memory.leases import MemoryLeases
+from maillib.ports.directory import Account, AccountId, Resolution
+from maillib.ports.index import INBOX, NewMessage
+from maillib.sessions.pop import PopSession, Ports, Terms
+from maillib.settings.pop import PopSettings
+
+LOGIN = "alice@example.test"
+PASSWORD = "open sesame"
+ALICE = Account(AccountId(7), Address.parse(LOGIN), "Alice", True, None, None)
+
+
+class OneAccount:
+    """A Directory that knows Alice."""
+
+    async def is_local(self, domain: str) -> bool:
+        return domain == ALICE.address.domain
+
+    async def default_domain(self) -> str | None:
+        return ALICE.address.domain
+
+    async def resolve(self, address: Address) -> Resolution:
+        return Resolution((ALICE,), ())
+
+    async def authenticate(self, login: str, password: str, *, service: str) -> Account:
+        if (login, password, service) != (LOGIN, PASSWORD, "pop"):
+            raise AuthenticationFailed(login)
+        return ALICE
+
+    async def account(self, account: AccountId) -> Account:
+        if account != ALICE.id:
+            raise NotFound(str(account))
+        return ALICE
+
+    async def may_send_as(self, account: AccountId, sender: Address) -> bool:
+        return sender == ALICE.address
+
+    async def generation(self) -> int:
+        return 1
+
+
+@dataclass
+class PopWorld:
+    """Where sessions happen. Change what it consists of before the first one."""
+
+    settings: PopSettings = field(default_factory=PopSettings)
+    stls: bool = True
+    cleartext_login: bool = True
+    clock: Callable[[], float] = lambda: 0.0
+
+    def __post_init__(self) -> None:
+        self.directory = OneAccount()
+        self.blobs = MemoryBlobs()
+        self.index = MemoryIndex(self.blobs, self.directory.account)
+        self.leases = MemoryLeases()
+        self._delivered = 0
+
+    async def deliver(self, *bodies: bytes, prefix: bytes = b"") -> None:
+        async def once(body: bytes) -> AsyncIterator[bytes]:
+            yield body
+
+        messages = []
+        for body in bodies:
+            self._delivered += 1
+            ref = await self.blobs.put(once(body))
+            messages.append(
+                NewMessage(delivery_key=str(self._delivered), prefix=prefix, body=ref, internal_date=datetime.now(UTC))
+            )
+        await self.index.append(ALICE.id, INBOX, messages)
+
+    async def sizes(self) -> list[int]:
+        """Of what is in INBOX now."""
+        return [row.size_octets for row in await self.index.rows(ALICE.id, INBOX)]
+
+    def session(self, *, tls: bool = False) -> PopSession:
+        ports = Ports(directory=self.directory, index=self.index, blobs=self.blobs, leases=self.leases)
+        terms = Terms(hostname="mail.example.test", tls=tls, stls=self.stls, cleartext_login=self.cleartext_login)
+        return PopSession(self.settings, ports, terms, clock=self.clock)
