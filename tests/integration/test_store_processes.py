@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,24 @@ HOLD = """
         child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=0, close_fds=False)
         print(lease.fencing, child.pid, flush=True)
         sys.stdin.readline()
+
+    asyncio.run(main())
+"""
+
+CREATE = """
+    import asyncio, sys
+    from pathlib import Path
+    from maillib.embedded.index import EmbeddedIndex
+    from maillib.ports.directory import AccountId
+
+    async def main():
+        index = EmbeddedIndex(Path(sys.argv[1]), None)
+        print("ready", flush=True)
+        sys.stdin.readline()
+        for account in range(1, 31):
+            (inbox,) = await index.mailboxes(AccountId(account))
+            print(inbox.id, inbox.uid_validity, flush=True)
+        await index.close()
 
     asyncio.run(main())
 """
@@ -149,6 +167,23 @@ def test_deliveries_of_several_processes(tmp_path: Path, kills: int) -> None:
         await blobs.close()
 
     asyncio.run(main())
+
+
+def test_several_processes_create_an_account_at_once(tmp_path: Path) -> None:
+    """Processes that use a new account first at the same moment all see one and the same INBOX."""
+    with ExitStack() as stack:
+        processes = [stack.enter_context(python(CREATE, tmp_path)) for _ in range(WRITERS)]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        answers = {process.communicate()[0] for process in processes}
+        assert [process.returncode for process in processes] == [0] * WRITERS
+    (answer,) = answers
+    assert len(answer.splitlines()) == 30
 
 
 def test_a_lease_dies_with_its_process(tmp_path: Path) -> None:
