@@ -79,8 +79,7 @@ def _value(shape: Mapping[str, Any]) -> str:
         return f"[{_TITLES[name]}](#{_anchor(_TITLES[name])})"
     match shape.get("type"):
         case "integer":
-            least, most = shape["minimum"], shape["maximum"]
-            return f"{least} to {most}" if least < most else str(least)
+            return f"{shape['minimum']} to {shape['maximum']}"
         case "array":
             return f"list: {_value(shape['items'])}"
         case "object":

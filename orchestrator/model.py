@@ -6,7 +6,7 @@ one service (ports, dependencies, users) is in `crosscheck`; paths are made abso
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from maillib.settings.pop import PopSettings
 from maillib.settings.service import Limits, Stop
@@ -119,10 +119,16 @@ class Tls(Model):
         return self
 
 
+def _version(value: int) -> int:
+    if value != 1:
+        raise refuse("version", f"{value} is no version of this format; allowed: 1")
+    return value
+
+
 class SpecFile(Model):
     """services.yaml: what runs, how many of it, with which settings."""
 
-    version: Annotated[int, Field(ge=1, le=1)]
+    version: Annotated[int, AfterValidator(_version), WithJsonSchema({"const": 1})]
     """Version of this format."""
     hostname: Hostname
     """The name this host gives itself in greetings, Received, Message-ID and DSN. RFC 5321 §4.1.3."""

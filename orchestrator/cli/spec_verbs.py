@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to.")] = Path()) -> None:
-    """Write services.yaml, its JSON Schema and accounts.yaml to begin with. Never overwrites: exit 1 when one exists."""
+    """Write services.yaml, its JSON Schema and accounts.yaml to begin with. Never overwrites: exit 1 then."""
     from orchestrator import resources
     from orchestrator.schema import json_schema
 
