@@ -18,7 +18,7 @@ twice, also not that of a generation that failed: a master names the one it runs
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,8 +93,13 @@ def next_number(state_dir: Path) -> int:
     return max(map(int, names), default=0) + 1
 
 
-def write(state_dir: Path, number: int, files: Mapping[str, str]) -> Generation:
-    """Make generation `number` from relative path and text of each file; it does not hold yet. Syncs."""
+def write(
+    state_dir: Path, number: int, files: Mapping[str, str], *, check: Callable[[Path], None] = lambda aside: None
+) -> Generation:
+    """Make generation `number` from relative path and text of each file; it does not hold yet. Syncs.
+
+    `check` may look at the folder while it is still aside; what it raises leaves nothing behind.
+    """
     home = folder(state_dir)
     home.mkdir(mode=0o750, parents=True, exist_ok=True)
     aside, final = home / f"{number:06d}.tmp", home / f"{number:06d}"
@@ -104,6 +109,11 @@ def write(state_dir: Path, number: int, files: Mapping[str, str]) -> Generation:
         path = aside / name
         path.parent.mkdir(mode=0o750, exist_ok=True)
         _write(path, text)
+    try:
+        check(aside)
+    except BaseException:
+        shutil.rmtree(aside)
+        raise
     for path in [*(path for path in aside.rglob("*") if path.is_dir()), aside]:
         _sync_folder(path)
     aside.rename(final)
@@ -113,13 +123,13 @@ def write(state_dir: Path, number: int, files: Mapping[str, str]) -> Generation:
 
 def switch(state_dir: Path, to: Generation | None) -> None:
     """Make `to` the one that holds, by one rename; None: none holds."""
-    link = folder(state_dir) / "current"
+    link, conf = folder(state_dir) / "current", configuration(state_dir)
     if to is None:
+        conf.unlink(missing_ok=True)
         link.unlink(missing_ok=True)
-    else:
-        _link(link, Path(to.path.name))
+        return
+    _link(link, Path(to.path.name))
     _sync_folder(folder(state_dir))
-    conf = configuration(state_dir)
     wanted = Path("../generations/current/supervisord.conf")
     if not conf.is_symlink() or conf.readlink() != wanted:
         conf.parent.mkdir(mode=0o750, exist_ok=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from maillib import control
 from maillib.control import Verb, WorkerState
-from maillib.errors import MailError, NotFound, Transient
+from maillib.errors import NotFound, Transient
 from maillib.settings import service as service_file
 from orchestrator import generation, probe, status
 from orchestrator.errors import ChangeRefused, NotReady
@@ -27,6 +27,9 @@ CHANGE_S = 90.0
 
 CUT_GRACE_S = 5.0
 """After its deadline a drainer has said goodbye; what has not ended by then is killed by `end_all`."""
+
+FAILING_S = 10.0
+"""How long a master may go on starting workers that end at once, before it counts as not ready."""
 
 Tell = Callable[[str], None]
 """Takes one line of progress."""
@@ -62,22 +65,29 @@ def stop(supervisor: Supervisor, names: Iterable[str], *, timeout_s: float) -> t
         time.sleep(POLL_S)
 
 
-def wait_ready(place: Place, name: str, *, timeout_s: float, digest: str | None = None) -> None:
-    """Until all workers of `name` are ready (with the configuration `digest`) and its listeners greet.
+def wait_ready(place: Place, name: str, *, timeout_s: float) -> None:
+    """Until the master that supervisord started has all workers ready, with the file in force, and its listeners greet.
 
     Raises NotReady with what master or supervisord say.
     """
-    deadline = time.monotonic() + timeout_s
-    while True:
-        master = status.ask_master(place.run, name)
-        if master is not None and master.state == "running" and digest in (None, master.digest):
-            break
-        if time.monotonic() > deadline or (master is None and _has_given_up(place, name)):
-            raise NotReady(f"{name} is not ready: {_reason(place, name, master)}")
-        time.sleep(POLL_S)
-    config = service_file.read(generation.service_file(place.state_dir, name)).service
+    begun = time.monotonic()
+    deadline = begun + timeout_s
+    file = service_file.read(generation.service_file(place.state_dir, name))
+    with Supervisor(place.supervisor) as supervisor:
+        while True:
+            program, master = supervisor.processes().get(name), status.ask_master(place.run, name)
+            if master is not None and program is not None and master.pid == program.pid:
+                if master.state == "running" and master.digest == file.digest:
+                    break
+            elif program is None or program.state in (ProgramState.FATAL, ProgramState.EXITED):
+                raise NotReady(f"{name} is not ready: {_reason(place, name, None)}")
+            failing = master is not None and master.last_error is not None
+            if time.monotonic() > min(deadline, begun + FAILING_S if failing else deadline):
+                raise NotReady(f"{name} is not ready: {_reason(place, name, master)}")
+            time.sleep(POLL_S)
     try:
-        probe.wait(config.protocol, config.listen, timeout_s=max(probe.ATTEMPT_S, deadline - time.monotonic()))
+        limit_s = max(probe.ATTEMPT_S, deadline - time.monotonic())
+        probe.wait(file.service.protocol, file.service.listen, timeout_s=limit_s)
     except probe.ProbeFailed as error:
         raise NotReady(f"{name} is not ready: {error}") from None
 
@@ -138,7 +148,7 @@ def end_all(place: Place, names: Iterable[str], *, drain_s: float, tell: Tell) -
         if supervisord is not None:
             supervisor.stop(sorted(services & supervisor.processes().keys()))
         else:
-            _stop_masters(place, services)
+            stop_unsupervised(place, services)
         while _finishing(place, services) and time.monotonic() < deadline + CUT_GRACE_S:
             for name in services:
                 drain(place, name, limit_s=max(0.0, deadline - time.monotonic()))
@@ -183,27 +193,18 @@ def _is_ours(words: list[bytes], place: Place) -> bool:
     )
 
 
-def _stop_masters(place: Place, names: Iterable[str]) -> None:
-    """Without a supervisord the signals are ours to send."""
+def stop_unsupervised(place: Place, names: Iterable[str]) -> None:
+    """Have masters stop that no supervisord knows, and workers without a master: their signals are ours to send."""
     for name in names:
         master = status.ask_master(place.run, name)
-        if master is not None:
-            os.kill(master.pid, signal.SIGTERM)
-        for record in control.read_records(place.run, name) if master is None else ():
+        serving = [record for record in control.read_records(place.run, name) if record.deadline is None]
+        for pid in [master.pid] if master is not None else [record.pid for record in serving]:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(record.pid, signal.SIGTERM)
+                os.kill(pid, signal.SIGTERM)
 
 
 def _finishing(place: Place, names: Iterable[str]) -> bool:
     return any(True for name in names for _ in control.read_records(place.run, name))
-
-
-def _has_given_up(place: Place, name: str) -> bool:
-    """supervisord will not try again by itself."""
-    with contextlib.suppress(MailError), Supervisor(place.supervisor) as supervisor:
-        program = supervisor.processes().get(name)
-        return program is not None and program.state in (ProgramState.FATAL, ProgramState.EXITED)
-    return False
 
 
 def _reason(place: Place, name: str, master: status.Master | None) -> str:
@@ -220,3 +221,7 @@ def last_words(place: Place, name: str) -> str | None:
     except OSError:
         return None
     return lines[-1].strip() if lines else None
+
+
+def is_root() -> bool:
+    return os.geteuid() == 0

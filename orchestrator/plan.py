@@ -18,6 +18,8 @@ from typing import Literal
 
 from maillib.settings.base import Json
 
+SCHEMA_VERSION = 1
+
 AGENT = "agent"
 """The program beside the services that a plan may have to mend."""
 
@@ -34,6 +36,17 @@ class Verb(StrEnum):
     RESTART = "restart"
     HOLD = "hold"
     NONE = "none"
+
+
+class Way(StrEnum):
+    """By which way an action is performed; the rest follows from its verb."""
+
+    IN_PLACE = "in place"
+    """Its master does it, or there is nothing to do."""
+    START = "start"
+    """supervisord starts it; a master that lives outside of it is taken over."""
+    REPLACE = "replace"
+    """Its section changed: stop, remove, add, start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +73,9 @@ class Action:
     verb: Verb
     because: tuple[Reason, ...]
     effect: Effect
-    replaces_program: bool = False
-    """The supervisord section changed: stop, remove, add, start."""
+    way: Way
+    drain_s: float
+    """How long sessions that are open now may go on."""
 
     @property
     def changes(self) -> bool:
@@ -101,6 +115,8 @@ class Live:
     """What its master runs; what was applied last where no master answers."""
     section: Mapping[str, str]
     """What supervisord has loaded for it."""
+    enabled: bool
+    """By the spec that was applied last."""
     depends_on: tuple[str, ...]
     sessions: int
     hold: str | None
@@ -196,31 +212,42 @@ _OF_THE_SUITE = ("hostname", "tls", "state_dir", "run_dir")
 
 def _decide(wanted: Wanted, world: World, *, ignore_holds: bool) -> Action:
     live = world.services.get(wanted.name)
+    if live is None:
+        return _new(wanted)
     if not wanted.enabled:
-        return _ending(live, Verb.STOP) if live and (live.loaded or live.serving) else _idle(wanted.name, live)
-    if live is None or not (live.loaded or live.serving):
-        return _beginning(wanted, live, ignore_holds=ignore_holds)
+        return _ending(live, Verb.STOP) if live.loaded or live.serving else _action(Verb.NONE, live, (), refused=True)
     keys, section = tuple(_changed_keys(wanted, live)), tuple(_changed_section(wanted, live))
-    replaces = bool(section)
-    if live.hold is not None and not live.serving and not ignore_holds:
-        reasons = (Reason("/hold", live.hold, live.hold), *keys, *section)
-        return _action(Verb.HOLD, live, reasons, refused=True, replaces_program=replaces)
+    way = Way.REPLACE if section else Way.START
     if not live.serving:
-        reasons = (Reason("/state", live.state, "running"), *keys, *section)
-        return _action(Verb.START, live, reasons, replaces_program=replaces)
+        if live.hold is not None and not ignore_holds:
+            held = Reason("/hold", live.hold, live.hold)
+            return _action(Verb.HOLD, live, (held, *keys, *section), way=way, refused=True)
+        return _action(Verb.START, live, (_why_start(live), *keys, *section), way=way)
     if not live.supervised:
-        return _action(Verb.RESTART, live, (Reason("/supervisord", "does not know it", "running"), *keys))
-    if replaces:
-        return _action(Verb.RESTART, live, (*keys, *section), refused=True, replaces_program=True)
+        return _action(Verb.RESTART, live, (Reason("/supervisord", "does not know it", "running"), *keys), way=way)
+    if section:
+        return _action(Verb.RESTART, live, (*keys, *section), way=way, refused=True)
     if live.code != world.code:
         return _action(Verb.RESTART, live, (*keys, Reason("/program", live.code, world.code)))
-    certificate = _new_certificate(wanted, world)
-    if live.digest != wanted.digest or certificate:
-        return _action(Verb.RELOAD, live, (*keys, *certificate))
+    if because := (*keys, *_new_certificate(wanted, world), *_failure(live)):
+        return _action(Verb.RELOAD, live, because)
+    if live.state == "starting":
+        return _action(Verb.START, live, (_why_start(live),), way=Way.START)
     if live.depends_on != wanted.depends_on:
         path = f"/services/{wanted.name}/depends_on"
-        return _action(Verb.LIVE, live, tuple(differences([*live.depends_on], [*wanted.depends_on], path)))
+        return _action(Verb.LIVE, live, (Reason(path, [*live.depends_on], [*wanted.depends_on]),))
     return _action(Verb.NONE, live, ())
+
+
+def _why_start(live: Live) -> Reason:
+    if not live.enabled:
+        return Reason(f"/services/{live.name}/enabled", False, True)
+    return Reason("/state", live.state, "running")
+
+
+def _failure(live: Live) -> tuple[Reason, ...]:
+    """Its master lives, its workers do not become ready."""
+    return (Reason("/state", live.state, "running"),) if live.state == "failed" else ()
 
 
 def _changed_section(wanted: Wanted, live: Live) -> Iterator[Reason]:
@@ -246,15 +273,12 @@ def _changed_keys(wanted: Wanted, live: Live) -> Iterator[Reason]:
         yield Reason(prefix + reason.path, reason.before, reason.after)
 
 
-def _beginning(wanted: Wanted, live: Live | None, *, ignore_holds: bool) -> Action:
-    """For a service that supervisord does not know: new, enabled again, or supervisord is not there."""
-    if live is not None and live.hold is not None and not ignore_holds:
-        return _action(Verb.HOLD, live, (Reason("/hold", live.hold, live.hold),), refused=True)
-    if live is not None and live.service:
-        return _action(Verb.START, live, (Reason("/state", live.state, "running"), *_changed_keys(wanted, live)))
+def _new(wanted: Wanted) -> Action:
     reason = Reason(f"/services/{wanted.name}", None, {"protocol": wanted.service.get("protocol")})
     effect = Effect(new_connections="uninterrupted", sessions_now=0, sessions_kept=0)
-    return Action(service=wanted.name, verb=Verb.ADD, because=(reason,), effect=effect)
+    if not wanted.enabled:
+        return Action(service=wanted.name, verb=Verb.NONE, because=(), effect=effect, way=Way.IN_PLACE, drain_s=0.0)
+    return Action(service=wanted.name, verb=Verb.ADD, because=(reason,), effect=effect, way=Way.START, drain_s=0.0)
 
 
 def _ending(live: Live, verb: Verb) -> Action:
@@ -267,21 +291,17 @@ def _ending(live: Live, verb: Verb) -> Action:
     return _action(verb, live, (reason,), refused=True)
 
 
-def _idle(name: str, live: Live | None) -> Action:
-    sessions = live.sessions if live else 0
-    effect = Effect(new_connections="refused", sessions_now=sessions, sessions_kept=sessions)
-    return Action(service=name, verb=Verb.NONE, because=(), effect=effect)
-
-
 def _action(
-    verb: Verb, live: Live, because: tuple[Reason, ...], *, refused: bool = False, replaces_program: bool = False
+    verb: Verb, live: Live, because: tuple[Reason, ...], *, way: Way = Way.IN_PLACE, refused: bool = False
 ) -> Action:
+    drain_s = _drain_s(live)
+    touched = verb not in (Verb.NONE, Verb.HOLD, Verb.LIVE)
     effect = Effect(
         new_connections="refused" if refused else "uninterrupted",
         sessions_now=live.sessions,
-        sessions_kept=live.sessions if _drain_s(live) > 0 or verb in (Verb.NONE, Verb.HOLD, Verb.LIVE) else 0,
+        sessions_kept=0 if touched and drain_s == 0 else live.sessions,
     )
-    return Action(service=live.name, verb=verb, because=because, effect=effect, replaces_program=replaces_program)
+    return Action(service=live.name, verb=verb, because=because, effect=effect, way=way, drain_s=drain_s)
 
 
 def _drain_s(live: Live) -> float:
@@ -293,4 +313,30 @@ def _drain_s(live: Live) -> float:
 
 def _mend_agent(state: str | None) -> Action:
     effect = Effect(new_connections="uninterrupted", sessions_now=0, sessions_kept=0)
-    return Action(service=AGENT, verb=Verb.START, because=(Reason("/state", state, "running"),), effect=effect)
+    because = (Reason("/state", state, "running"),)
+    return Action(service=AGENT, verb=Verb.START, because=because, effect=effect, way=Way.START, drain_s=0.0)
+
+
+def as_json(todo: Plan) -> Json:
+    """For machines, and for the generation."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "generation": todo.base,
+        "supervisord": "none" if todo.supervised else "start",
+        "actions": [
+            {
+                "service": action.service,
+                "action": action.verb.value,
+                "because": [
+                    {"path": reason.path, "before": reason.before, "after": reason.after} for reason in action.because
+                ],
+                "effect": {
+                    "new_connections": action.effect.new_connections,
+                    "sessions_now": action.effect.sessions_now,
+                    "sessions_kept": action.effect.sessions_kept,
+                },
+            }
+            for action in todo.actions
+        ],
+        "accounts": list(todo.accounts),
+    }

@@ -119,7 +119,7 @@ class Supervisor:
                 raise fault
 
     def reload_config(self) -> Changes:
-        """Have the configuration file read: how it differs from what is loaded. Nothing changes but by `add`, `remove`."""
+        """Have the configuration file read: how does it differ from what is loaded? `add` and `remove` make it so."""
         rows = self._call("reloadConfig")
         match rows:
             case [[list(added), list(changed), list(removed)]]:

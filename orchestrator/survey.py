@@ -90,6 +90,7 @@ def _live(place: Place, name: str, seen: Seen, applied: Wanted | None, *, dated:
         code=seen.master.code if seen.master else None,
         service=service if isinstance(service, dict) else applied.service if applied else {},
         section=section,
+        enabled=applied is not None and applied.enabled,
         depends_on=applied.depends_on if applied else (),
         sessions=seen.sessions,
         hold=", ".join(filter(None, (hold.who, status.iso(hold.when), hold.why))) if hold else None,

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import click
 import typer
 
 from maillib.errors import MailError
@@ -19,7 +18,7 @@ from orchestrator import errors
 from orchestrator.errors import Exit
 from orchestrator.problems import SpecErrors
 
-_GROUPS = ("spec_verbs", "change_verbs", "run_verbs", "account_verbs", "queue_verbs")
+_GROUPS = ("spec_verbs", "change_verbs", "run_verbs")
 
 EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (SpecErrors, Exit.BAD_SPEC),
@@ -34,25 +33,35 @@ EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
 )
 """The first class that fits decides."""
 
+UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
+"""Of the click inside typer, which gives only some of its errors a public name."""
+
+_INTERRUPTED = 130
+"""As a shell says of a program that SIGINT has ended."""
+
 app = typer.Typer(
     name="postroom",
     help="Mail services, declared in services.yaml, applied, started and stopped.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"postroom {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     context: typer.Context,
     file: Annotated[Path, typer.Option("-f", "--file", help="The spec.", metavar="FILE")] = Path("services.yaml"),
-    version: Annotated[bool, typer.Option("--version", help="Print the version and end.", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"postroom {VERSION}")
-        raise typer.Exit
     context.obj = file
 
 
@@ -62,15 +71,12 @@ def main() -> int:
     for name in _GROUPS:
         importlib.import_module(f"{__name__}.{name}").register(app)
     try:
-        code = app(standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        return Exit.USAGE
-    except click.ClickException as error:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except UsageError as error:
         typer.echo(f"postroom: {error.format_message()}", err=True)
         return Exit.USAGE
-    except (KeyboardInterrupt, click.Abort):
-        return 130
+    except (KeyboardInterrupt, typer.Abort):
+        return _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         return Exit.FAILED

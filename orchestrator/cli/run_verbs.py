@@ -54,7 +54,7 @@ def status(
     """Show what runs. Exit 0: all as wanted; 3: not; 69: supervisord does not answer though it should."""
     place = suite.place(context)
     while True:
-        observation, rows = look(place)
+        observation, rows = look(context, place)
         if as_json:
             suite.print_json(_status_json(place, observation, rows))
         else:
@@ -171,7 +171,8 @@ def wait(
     place = suite.place(context)
     deadline = time.monotonic() + (READY_S if timeout is None else timeout)
     chosen = suite.chosen(place, names or ["all"])
-    while late := [name for name, row in look(place)[1].items() if name in chosen and not _REACHED[until](row)]:
+    reached = _REACHED[until]
+    while late := [name for name, row in look(context, place)[1].items() if name in chosen and not reached(row)]:
         if time.monotonic() > deadline:
             raise NotReady(f"not {until} in time: {', '.join(late)}")
         time.sleep(_FOLLOW_S)
@@ -222,13 +223,13 @@ def down(
         operate.end_all(place, names, drain_s=DOWN_DRAIN_S if drain is None else drain, tell=suite.tell)
 
 
-def look(place: Place) -> "tuple[Observation, dict[str, ServiceStatus]]":
+def look(context: typer.Context, place: Place) -> "tuple[Observation, dict[str, ServiceStatus]]":
     """One look at everything, and what it means for each service of the generation that holds."""
     from orchestrator import holds
     from orchestrator import status as status_
 
     held = generation.current(place.state_dir)
-    expected = status_.expected_from(held.data("resolved.json") if held else None)
+    expected = status_.expected_from(held.data("resolved.json") if held else suite.resolved(context))
     observation = status_.observe(place.run, place.supervisor, expected, holds.read(place.state_dir))
     now = control.now()
     rows = {name: status_.describe(expected[name], observation.services[name], now) for name in expected}

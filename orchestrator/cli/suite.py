@@ -19,21 +19,15 @@ DEFAULT_STATE_DIR = "var"
 """As in the spec's model; here without its validator."""
 
 
-def spec_path(context: typer.Context) -> Path:
-    """The spec that `-f` names, absolute."""
-    path: Path = context.obj
-    return path.absolute()
-
-
 def place(context: typer.Context) -> Place:
     """Where the suite of the spec lives; of the spec, only `state_dir` has to be right."""
-    path = spec_path(context)
+    path: Path = context.obj
     document = yamltext.read(path)
     value = document.value
     state_dir = value.get("state_dir", DEFAULT_STATE_DIR) if isinstance(value, dict) else None
     if not isinstance(state_dir, str):
         raise SpecErrors([document.problem(("state_dir",), "no path; a path is expected", code="wrong-type")])
-    return Place(Path(os.path.abspath(path.parent / state_dir)))
+    return Place(Path(os.path.abspath(path.parent / state_dir)))  # noqa: PTH100 - links stay as written, as in `spec`
 
 
 def applied(place: Place) -> Generation:
@@ -42,6 +36,13 @@ def applied(place: Place) -> Generation:
     if found is None:
         raise NotFound(f"nothing is applied in {place.state_dir} yet; `postroom apply` does it")
     return found
+
+
+def resolved(context: typer.Context) -> Json:
+    """The spec itself, where nothing is applied yet. Raises SpecErrors."""
+    from orchestrator import spec
+
+    return spec.resolved(spec.read(context.obj))
 
 
 def services(place: Place) -> dict[str, Mapping[str, Json]]:
