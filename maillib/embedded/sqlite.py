@@ -15,12 +15,14 @@ Leaves to others: the schema, the statements, which databases are open (`index`,
 """
 
 import asyncio
+import functools
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -142,13 +144,13 @@ class Threads:
         self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `function`, run in a thread.
+        """The result of `function`, run in a thread with the caller's context (its log lines keep their `conn`).
 
         A cancellation is passed on only when the call has ended: whoever cleans up then does not close descriptors
         that a thread still writes to.
         """
-        loop = asyncio.get_running_loop()
-        call = loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        bound = functools.partial(copy_context().run, function, *args, **kwargs)
+        call = asyncio.get_running_loop().run_in_executor(self._executor, bound)
         cancelled: asyncio.CancelledError | None = None
         while not call.done():
             try:

@@ -14,4 +14,7 @@ class Lease(Protocol):
 
 class Leases(Protocol):
     async def acquire(self, name: str) -> Lease:
-        """Take the right named `name`, at once or not at all. Raises Conflict when somebody holds it."""
+        """Take the right named `name`, at once or not at all.
+
+        Raises Conflict when somebody holds it, be it another session of this process; StoreFull, Transient.
+        """

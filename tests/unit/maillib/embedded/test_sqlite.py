@@ -7,6 +7,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
@@ -194,10 +195,13 @@ def test_creation_by_several_processes_at_once(tmp_path: Path) -> None:
 
 
 def test_threads_run_off_the_loop() -> None:
-    """A call runs in another thread, its result and its exception come back."""
+    """A call runs in another thread with the caller's context; its result and its exception come back."""
+    connection = ContextVar[str]("connection")
 
     async def main() -> None:
         threads = Threads("test", 2)
+        connection.set("c7")
+        assert await threads.run(connection.get) == "c7"
         assert await threads.run(threading.get_ident) != threading.get_ident()
         with pytest.raises(ZeroDivisionError):
             await threads.run(lambda: 1 // 0)
