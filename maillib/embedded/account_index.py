@@ -165,7 +165,10 @@ class AccountIndex:
         with self.database.write() as transaction:
             box = _mailbox(transaction, mailbox)
             answers = _known_deliveries(transaction, box.id, [message.delivery_key for message in messages])
-            fresh = {message.delivery_key: message for message in messages if message.delivery_key not in answers}
+            fresh: dict[str, NewMessage] = {}
+            for message in messages:
+                if message.delivery_key not in answers:
+                    fresh.setdefault(message.delivery_key, message)
             if fresh:
                 sizes = [
                     len(message.prefix) + body_size(path_of(self._state_dir, message.body))
@@ -176,7 +179,7 @@ class AccountIndex:
                     raise OverQuota(owner, used_octets=used.octets, limit_octets=quota_octets)
                 with self._bodies_in_place(box, list(fresh.values())):
                     answers |= _insert(transaction, box, list(fresh.values()), sizes)
-        # The first of several equal keys in one call is the one that created the message.
+        # Of several equal keys in one call the first one has created the message.
         return [
             Appended(*answers[message.delivery_key], created=fresh.pop(message.delivery_key, None) is not None)
             for message in messages

@@ -64,7 +64,10 @@ class MemoryIndex:
     async def append(self, account: AccountId, mailbox: str, messages: Sequence[NewMessage]) -> Sequence[Appended]:
         owner = await self._account_of(account)
         box = self._box(account, mailbox)
-        fresh = {message.delivery_key: message for message in messages if message.delivery_key not in box.deliveries}
+        fresh: dict[str, NewMessage] = {}
+        for message in messages:
+            if message.delivery_key not in box.deliveries:
+                fresh.setdefault(message.delivery_key, message)
         sizes = [len(message.prefix) + len(self._blobs.octets(message.body)) for message in fresh.values()]
         used = self._usage(account).octets
         if fresh and owner.quota_octets is not None and used + sum(sizes) > owner.quota_octets:

@@ -199,8 +199,10 @@ def test_the_same_key_gives_the_first_answer_again(keeps: Keeps) -> None:
     """A delivery that is repeated adds nothing, within one call and over several."""
 
     async def promise(store: Store) -> None:
-        first, second = await new_message(store, "a"), await new_message(store, "b")
-        answers = await store.index.append(ALICE, INBOX, [first, second, first])
+        first, second = await new_message(store, "a", b"first"), await new_message(store, "b")
+        other = await new_message(store, "a", b"not this one")
+        answers = await store.index.append(ALICE, INBOX, [first, second, other])
+        assert await octets(store, await store.index.message(ALICE, INBOX, Uid(1))) == first.prefix + b"first"
         assert [answer.created for answer in answers] == [True, True, False]
         assert answers[0].uid == answers[2].uid < answers[1].uid
         again = await store.index.append(ALICE, INBOX, [second, await new_message(store, "c"), first])
