@@ -1,0 +1,1 @@
+"""Engine two: everything in one process's memory, for tests and to keep the ports honest. Nothing survives it."""
