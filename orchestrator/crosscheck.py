@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from orchestrator.fields import SocketAddress, absolute
+from orchestrator.fields import SocketAddress, absolute, is_user_name
 from orchestrator.iniword import ini_word
 from orchestrator.problems import Problem, Where, nearest, path_text, shown
 from orchestrator.yamltext import Document, Plain
@@ -64,7 +64,7 @@ def _ports(document: Document, services: Mapping[str, dict[str, Plain]]) -> Iter
                 continue
             line = document.position(clash[1]).line
             message = f"{address} is taken by {clash[0]} in line {line}; allowed: each port once"
-            hint = "write :PORT for IPv4 and IPv6" if ":" in address.host + clash[0].host else None
+            hint = "write :PORT for IPv4 and IPv6" if "::" in (address.host, clash[0].host) else None
             yield document.problem(where, message, code="port-taken", hint=hint)
 
 
@@ -83,7 +83,7 @@ def _addresses(name: str, service: Mapping[str, Plain]) -> Iterator[tuple[Where,
 def _users(document: Document, services: Mapping[str, dict[str, Plain]]) -> Iterator[Problem]:
     """smtp, spool and pop link and read one another's files: one user owns them all."""
     users = {name: service.get("user") for name, service in services.items()}
-    known = [(name, user) for name, user in users.items() if user is None or isinstance(user, str)]
+    known = [(name, user) for name, user in users.items() if user is None or is_user_name(user)]
     for name, user in known[1:]:
         first, shared = known[0]
         if user != shared:

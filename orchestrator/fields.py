@@ -99,7 +99,7 @@ def unit_text(unit: str, value: float) -> str:
     return _UNITS[unit][1](value) if unit else f"{value:.15g}"
 
 
-def _within(limits: Range, unit: str) -> AfterValidator:
+def _within(limits: Range, *, unit: str) -> AfterValidator:
     def check(value: object) -> object:
         """Of a list, the number of items."""
         number = len(value) if isinstance(value, tuple) else value
@@ -110,6 +110,12 @@ def _within(limits: Range, unit: str) -> AfterValidator:
         raise refuse("out-of-range", f"{counted} out of range; allowed: {_range_text(limits, unit)}")
 
     return AfterValidator(check)
+
+
+Processes = Annotated[
+    int, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 64}), _within(Range(1, 64), unit="")
+]
+"""More than any host of today has use for; each is a Python process of some 30 MB."""
 
 
 def _range_text(limits: Range, unit: str) -> str:
@@ -183,7 +189,7 @@ def _annotation(hint: object) -> object:
     elif limits and hint is int:
         added.append(WithJsonSchema({"type": "integer", "minimum": limits.least, "maximum": limits.most}))
     if limits:
-        added.append(_within(limits, unit))
+        added.append(_within(limits, unit=unit))
     return Annotated[(hint, *added)] if added else hint
 
 
@@ -254,8 +260,12 @@ def _hostname(text: str) -> str:
     return name
 
 
+def is_user_name(value: object) -> bool:
+    return isinstance(value, str) and _USER.fullmatch(value) is not None
+
+
 def _user(text: str) -> str:
-    if not _USER.fullmatch(text):
+    if not is_user_name(text):
         raise refuse("user", f"{shown(text)} is no user name; allowed: {_USER.pattern}")
     return text
 

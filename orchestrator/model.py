@@ -12,7 +12,7 @@ from maillib.settings.pop import PopSettings
 from maillib.settings.service import Limits, Stop
 from maillib.settings.smtp import SmtpSettings
 from maillib.settings.spool import SpoolSettings
-from orchestrator.fields import AddressText, Hostname, KeyFile, PathText, Settings, UserName
+from orchestrator.fields import AddressText, Hostname, KeyFile, PathText, Processes, Settings, UserName
 from orchestrator.validation import Model, refuse
 
 TlsMode = Literal["none", "starttls", "implicit"]
@@ -43,7 +43,7 @@ class Service(Model):
     """What it speaks."""
     enabled: bool = True
     """`false`: drained, stopped and listed as off; its data stays."""
-    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    processes: Processes = 1
     """Worker processes behind the same listeners."""
     user: UserName | None = None
     """The workers drop to this user after binding; `null`: they stay who started them."""

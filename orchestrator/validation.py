@@ -39,8 +39,6 @@ _EXPECTED = {
 }
 
 _LIMITS = {
-    "greater_than_equal": "{value} is out of range; allowed: {ge} or more",
-    "less_than_equal": "{value} is out of range; allowed: {le} or less",
     "too_short": "the list has {actual_length} items; allowed: {min_length} or more",
     "string_pattern_mismatch": "{value} is not of the right form; allowed: {pattern}",
 }
