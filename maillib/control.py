@@ -8,7 +8,8 @@ Every message is one JSON object on one line. Two ways carry them:
 - the *channel* between a master and one worker (unix seqpacket, no name): its end tells each of the other's death.
 
 Who keeps what in RUN/services/NAME/:
-    master.sock                  control socket of the master; a successor replaces it by rename
+    master.sock                  control socket of the master
+    predecessor-PID.sock         that of a master which the master PID replaces, until it has
     worker-PID.sock              control socket of one worker, until it ends
     worker-PID.json              its record, see WorkerRecord; written anew (by rename) at each change of state
     ended-PID.json               what became of a drain that had sessions (Ended); swept after an hour

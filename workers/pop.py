@@ -30,16 +30,15 @@ if not __package__:  # started as a file, not with -m
 from maillib.runtime.program import main
 
 if TYPE_CHECKING:
-    from maillib.runtime.service import Registry, Service
+    from maillib.runtime.service import Build, Registry, Service
     from maillib.settings.service import ServiceConfig
 
 
-async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
-    """Open the engines and say how a session is made."""
-    from maillib.embedded.directory import EmbeddedDirectory
-
+def load() -> "Build":
+    """Import what POP needs, and say how the service is built."""
     from maillib.dialog import StreamSession
     from maillib.embedded.blobs import EmbeddedBlobs
+    from maillib.embedded.directory import EmbeddedDirectory
     from maillib.embedded.index import EmbeddedIndex
     from maillib.embedded.leases import EmbeddedLeases
     from maillib.runtime.service import ConnectionInfo
@@ -47,32 +46,35 @@ async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
     from maillib.sessions.pop import PopSession, Ports, Terms
     from maillib.settings.pop import PopSettings
 
-    settings = config.settings
-    assert isinstance(settings, PopSettings)
-    state_dir = Path(config.state_dir)
-    directory = EmbeddedDirectory(state_dir)
-    index = EmbeddedIndex(state_dir, directory.account)
-    blobs = EmbeddedBlobs(state_dir)
-    leases = EmbeddedLeases(state_dir)
-    ports = Ports(directory=directory, index=index, blobs=blobs, leases=leases)
+    async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
+        settings = config.settings
+        assert isinstance(settings, PopSettings)
+        state_dir = Path(config.state_dir)
+        directory = EmbeddedDirectory(state_dir)
+        index = EmbeddedIndex(state_dir, directory.account)
+        blobs = EmbeddedBlobs(state_dir)
+        leases = EmbeddedLeases(state_dir)
+        ports = Ports(directory=directory, index=index, blobs=blobs, leases=leases)
 
-    def new_session(info: ConnectionInfo) -> StreamSession:
-        terms = Terms(
-            hostname=config.hostname,
-            tls=info.tls,
-            stls=info.tls_context is not None,
-            cleartext_login=info.listener.cleartext_login,
+        def new_session(info: ConnectionInfo) -> StreamSession:
+            terms = Terms(
+                hostname=config.hostname,
+                tls=info.tls,
+                stls=info.tls_context is not None,
+                cleartext_login=info.listener.cleartext_login,
+            )
+            return PopSession(settings, ports, terms)
+
+        async def close() -> None:
+            for engine in (leases, blobs, index, directory):
+                await engine.close()
+
+        return StreamService(
+            registry, refusal=b"-ERR [SYS/TEMP] too many connections\r\n", new_session=new_session, close=close
         )
-        return PopSession(settings, ports, terms)
 
-    async def close() -> None:
-        for engine in (leases, blobs, index, directory):
-            await engine.close()
-
-    return StreamService(
-        registry, refusal=b"-ERR [SYS/TEMP] too many connections\r\n", new_session=new_session, close=close
-    )
+    return build
 
 
 if __name__ == "__main__":
-    sys.exit(main(__file__, "pop", build))
+    sys.exit(main(__file__, "pop", load))

@@ -88,8 +88,6 @@ class Master:
         self._stop_began: float | None = None
         """Monotonic; None: not stopping."""
         self._detach_at: float | None = None
-        self._alone = False
-        """The agent did not answer: drain in the foreground."""
         self._next_log_check = time.monotonic()
 
     # Beginning
@@ -135,7 +133,7 @@ class Master:
         maillog.started(pid=os.getpid(), generation=self._file.generation, version=VERSION)
 
     def _prepare_folders(self, config: ServiceConfig) -> None:
-        """Folders that workers write to belong to the user they drop to."""
+        """Folders that workers write to belong to the user they drop to; the way there is open to its group."""
         control.make_run_dir(self._run)
         folder = control.service_dir(self._run, self._name)
         self._log.parent.mkdir(mode=0o750, exist_ok=True)
@@ -149,8 +147,10 @@ class Master:
                 entry = pwd.getpwnam(config.user)
             except KeyError:
                 raise ConfigError(f"user {config.user!r} does not exist on this host") from None
-            os.chown(folder, entry.pw_uid, entry.pw_gid)
-            os.chown(self._log, entry.pw_uid, entry.pw_gid)
+            for way in (self._run, folder.parent, self._log.parent):
+                os.chown(way, -1, entry.pw_gid)
+            for own in (folder, self._log):
+                os.chown(own, entry.pw_uid, entry.pw_gid)
 
     # The loop
 
@@ -202,7 +202,7 @@ class Master:
         elif number != signal.SIGCHLD:
             if self._stop_began is None:
                 self._stop(refuse=True)
-            elif self._alone:
+            elif number == signal.SIGINT:
                 self._hurry()  # Ctrl-C again
 
     # Workers
@@ -242,6 +242,8 @@ class Master:
         self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._hear(worker))
 
     def _hear(self, worker: Worker) -> None:
+        if worker.channel.fileno() < 0:
+            return  # forgotten by what was handled a moment before
         try:
             heard = channel.receive(worker.channel)
         except BlockingIOError:
@@ -503,7 +505,6 @@ class Master:
         except Transient:
             answer = {}
         if not answer.get("ok"):
-            self._alone = True
             return
         for worker in self._all_workers():
             channel.send(worker.channel, {"do": "detach"})

@@ -19,6 +19,8 @@ from maillib.errors import ConfigError, MailError
 from maillib.settings import service
 
 if TYPE_CHECKING:  # it imports asyncio, which a master does without
+    from collections.abc import Callable
+
     from maillib.runtime.service import Build
 
 EXIT_FAILED = 1
@@ -31,8 +33,12 @@ RESUME = "POSTROOM_RESUME"
 """Environment variable of a master that has executed itself anew: the descriptor of what it left to itself."""
 
 
-def main(script: str, protocol: str, build: "Build") -> int:
-    """Run as what the arguments and the environment say. Returns the exit status."""
+def main(script: str, protocol: str, load: "Callable[[], Build]") -> int:
+    """Run as what the arguments and the environment say. Returns the exit status.
+
+    `load` imports what the protocol needs and returns how to build it. Only a worker calls it, and before it drops to
+    its user: the program's files need not be readable by that user.
+    """
     parser = argparse.ArgumentParser(prog=Path(script).name, description=f"Postroom's {protocol} service")
     parser.add_argument("--config", required=True, type=Path, metavar="FILE", help="JSON of the service")
     parser.add_argument("--dry-start", action="store_true", help="read the configuration and end")
@@ -45,7 +51,7 @@ def main(script: str, protocol: str, build: "Build") -> int:
         if channel is not None:
             from maillib.runtime import worker
 
-            return worker.run(int(channel), build)
+            return worker.run(int(channel), load)
         file = service.read(arguments.config)
         if file.service.protocol != protocol:
             raise ConfigError(f"{arguments.config} is for protocol {file.service.protocol}, this program is {protocol}")

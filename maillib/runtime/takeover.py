@@ -5,6 +5,7 @@ hand over copies of their sockets when asked, keep accepting, and drain when the
 ready. So a crash of a master or of supervisord refuses nobody.
 """
 
+import os
 import socket
 import time
 from collections.abc import Iterable
@@ -23,6 +24,9 @@ BIND_RETRY_S = 15.0
 
 ASK_S = 2.0
 """How long a predecessor may take to answer."""
+
+PREDECESSOR = "predecessor-"
+"""Begins the name to which a living predecessor's control socket is moved."""
 
 Sockets = dict[tuple[str, int], socket.socket]
 """Host and port to listening socket."""
@@ -51,21 +55,27 @@ class Predecessors:
                 control.ask(path, {"verb": Verb.TAKEN}, timeout_s=ASK_S)
             except Transient as error:
                 maillog.problem(what="predecessor", error=str(error))  # it ends by itself: nobody is its master
+            if path.name.startswith(PREDECESSOR):
+                path.unlink(missing_ok=True)
         self.control_sockets.clear()
 
 
 def find(run: Path, service: str) -> Predecessors:
     """Ask a living master first: it speaks for its workers. Then each worker that serves without one."""
     found = Predecessors()
-    paths = [control.master_socket(run, service)]
+    folder = control.service_dir(run, service)
+    paths = [control.master_socket(run, service), *folder.glob(f"{PREDECESSOR}*")]
     for record in control.read_records(run, service):
         if record.state is not WorkerState.DRAINING:
             paths.append(control.worker_socket(run, service, record.pid))
     for path in paths:
         try:
-            found.add(Predecessors(_ask_listeners(path), [path]))
+            sockets = _ask_listeners(path)
         except Transient:
             continue  # no master lives, or this worker belongs to one that has answered
+        if path == paths[0]:  # our own socket takes that name: keep the predecessor's within reach
+            path = path.rename(folder / f"{PREDECESSOR}{os.getpid()}.sock")
+        found.add(Predecessors(sockets, [path]))
     return found
 
 

@@ -15,7 +15,10 @@ import signal
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from pathlib import Path
+
+import uvloop
 
 from maillib import control, maillog
 from maillib.control import Ended, Message, WorkerRecord, WorkerState
@@ -43,17 +46,16 @@ THREAD_STACK_OCTETS = 1 << 20
 """The default of 8 MiB for each thread would count against the memory limit."""
 
 
-def run(channel_fd: int, build: Build) -> int:
+def run(channel_fd: int, load: Callable[[], Build]) -> int:
     """Serve until drained. Returns the exit status."""
     threading.stack_size(THREAD_STACK_OCTETS)
     master = socket.socket(fileno=channel_fd)
     os.set_inheritable(channel_fd, False)
     try:
         setup = Setup.receive(master)
+        build = load()
         setup.limit_resources()
         setup.drop_privileges()
-        import uvloop
-
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(Worker(master, setup).serve(build))
     except (MailError, OSError) as error:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -24,9 +25,16 @@ class LivePort:
 
 @asynccontextmanager
 async def serve(
-    new_session: Callable[[ConnectionInfo], StreamSession], *, stls: bool = True, implicit_tls: bool = False
+    new_session: Callable[[ConnectionInfo], StreamSession],
+    *,
+    stls: bool = True,
+    implicit_tls: bool = False,
+    send_buffer: int | None = None,
 ) -> AsyncIterator[LivePort]:
-    """Until the block ends; then waits for the sessions, so that a test cannot leave one behind."""
+    """Until the block ends; then waits for the sessions, so that a test cannot leave one behind.
+
+    `send_buffer`: octets that the kernel keeps for a slow reader.
+    """
     registry = Registry()
     server_context, _ = tls.contexts()
 
@@ -43,11 +51,14 @@ async def serve(
         )
         return StreamConnection(info, new_session(info), registry)
 
+    sock = socket.create_server(("127.0.0.1", 0))
+    if send_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     server = await asyncio.get_running_loop().create_server(
-        protocol, "127.0.0.1", 0, ssl=server_context if implicit_tls else None
+        protocol, sock=sock, ssl=server_context if implicit_tls else None
     )
     try:
-        yield LivePort(server.sockets[0].getsockname()[1], registry)
+        yield LivePort(sock.getsockname()[1], registry)
     finally:
         server.close()
         async with asyncio.timeout(20):
