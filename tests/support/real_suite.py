@@ -60,7 +60,13 @@ class RealSuite:
         return done
 
     def supervisorctl(self, *arguments: str) -> Done:
-        command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(self.folder / "var/run/supervisord.conf")]
+        command = [
+            sys.executable,
+            "-m",
+            "supervisor.supervisorctl",
+            "-c",
+            str(self.folder / "var/run/supervisord.conf"),
+        ]
         done = subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=LIMIT_S, check=False)
         return Done(done.returncode, done.stdout, done.stderr)
 

@@ -1,0 +1,21 @@
+"""Suites under a real supervisord, each in its scratch folder on free ports, taken down afterwards."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.real_suite import RealSuite
+
+_LINE_SERVICE = Path(__file__).parents[1] / "support" / "line_service.py"
+
+
+@pytest.fixture
+def line_suite(tmp_path: Path) -> Iterator[RealSuite]:
+    """A suite whose `pop` services speak lines only: for tests of the control plane alone."""
+    workers = tmp_path / "workers"
+    workers.mkdir()
+    (workers / "pop.py").symlink_to(_LINE_SERVICE)
+    suite = RealSuite(tmp_path, workers)
+    yield suite
+    suite.take_down()
