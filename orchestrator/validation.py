@@ -38,11 +38,11 @@ _EXPECTED = {
     "none_required": "null",
 }
 
-_LIMITS = {
-    "too_short": "the list has {actual_length} items; allowed: {min_length} or more",
-    "string_pattern_mismatch": "{value} is not of the right form; allowed: {pattern}",
+_CONSTRAINTS = {
+    "too_short": ("too-few", "the list has {actual_length} items; allowed: {min_length} or more"),
+    "string_pattern_mismatch": ("form", "the text is not of the right form; allowed: {pattern}"),
 }
-"""Constraints of pydantic that the models use, in our words."""
+"""Constraints of pydantic that the models use, in our words: code and message."""
 
 
 def refuse(code: str, message: str, hint: str | None = None) -> PydanticCustomError:
@@ -79,7 +79,7 @@ def _problem(document: Document, kind: type[BaseModel], where: Where, details: E
         case "missing":
             position = document.key_position(place[:-1])
             problem = document.problem(place, "this key is missing; it has no default", code="missing-key")
-            return _moved(problem, position.line, position.column)
+            return dataclasses.replace(problem, line=position.line, column=position.column)
         case "extra_forbidden":
             known = _keys(kind, below[:-1])
             message = f"unknown key; allowed: {', '.join(known)}"
@@ -87,7 +87,7 @@ def _problem(document: Document, kind: type[BaseModel], where: Where, details: E
                 place, message, code="unknown-key", hint=nearest(str(below[-1]), known), at_key=True
             )
         case "literal_error":
-            allowed = [str(option) for option in _options(_type_at(kind, below))]
+            allowed = [str(option) for option in typing.get_args(_type_at(kind, below))]
             message = f"{shown(value)} is not known; allowed: {', '.join(allowed)}"
             return document.problem(place, message, code="unknown-value", hint=nearest(str(value), allowed))
         case found if found in _EXPECTED:
@@ -97,19 +97,8 @@ def _problem(document: Document, kind: type[BaseModel], where: Where, details: E
             message = f"{kind_of(value)} stands here; {_EXPECTED[found]} is expected"
             return document.problem(place, message, code="wrong-type", hint=hint)
         case found:
-            message = _LIMITS[found].format(value=shown(value), **context) if found in _LIMITS else details["msg"]
-            return document.problem(place, message, code="out-of-range" if found in _LIMITS else found)
-
-
-def _moved(problem: Problem, line: int, column: int) -> Problem:
-    return Problem(
-        code=problem.code, file=problem.file, line=line, column=column, path=problem.path, message=problem.message
-    )
-
-
-def _options(found: object) -> tuple[object, ...]:
-    """Of a Literal."""
-    return typing.get_args(found)
+            code, message = _CONSTRAINTS.get(found, (found, "{msg}"))
+            return document.problem(place, message.format(msg=details["msg"], **context), code=code)
 
 
 def _keys(kind: object, where: Where) -> list[str]:

@@ -393,7 +393,7 @@ class _Reader:
         return _Node(position, value, text, plain_style=True)
 
     def _number(self, text: str, position: Position) -> int | float | None:
-        if len(text) <= MAX_DIGITS + 1:
+        if len(text.lstrip("+-")) <= MAX_DIGITS:
             number = int(text) if _INTEGER.fullmatch(text) else float(text)
             if math.isfinite(number):
                 return number
