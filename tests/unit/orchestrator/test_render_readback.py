@@ -62,7 +62,7 @@ def test_what_was_rendered(case: tuple[Path, Rendered]) -> None:
         ("[supervisorctl]\nserverurl", "[supervisorctl]\nserverur", r"\[supervisorctl\] serverurl"),
         ("chmod=0700", "chmod=0777", r"\[unix_http_server\] chmod"),
         ("umask=027", "umask=000", r"\[supervisord\] umask"),
-        ("identifier=postroom", "identifier=%(host_node_name)s", r"\[supervisord\] identifier"),
+        ("identifier=postroom", "identifier=other ; comment", r"\[supervisord\] identifier"),
         ("priority=10", 'priority=10\nenvironment=HOME="%(ENV_HOME)s"', r"\[program:smtp\] environment"),
         ("priority=10", "priority=10\nnumprocs=2\nprocess_name=%(process_num)d", r"\[smtp\].* 2 processes"),
         ("priority=10", "priority=ten", "does not take it"),
