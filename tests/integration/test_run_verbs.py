@@ -1,0 +1,161 @@
+"""start, stop and the other verbs on what runs, with services that speak lines."""
+
+import fcntl
+import os
+import signal
+
+import pytest
+
+from tests.support.real_suite import LineClient, RealSuite, eventually, free_ports, is_refused
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture
+def port(line_suite: RealSuite) -> int:
+    """Where the service `lines` of an applied suite listens."""
+    [port] = free_ports(1)
+    line_suite.write({"services": {"lines": {"protocol": "pop", "listen": [{"address": f"127.0.0.1:{port}"}]}}})
+    line_suite.ok("apply")
+    return port
+
+
+def test_stop_lets_the_session_finish_and_start_works_at_once(line_suite: RealSuite, port: int) -> None:
+    """stop refuses new connections and keeps the open one; start serves others while it goes on."""
+    with LineClient(port) as client:
+        line_suite.ok("stop", "lines", "--reason", "new disk")
+        assert is_refused(port)
+        row = line_suite.status()["lines"]
+        assert (row["desired"], row["state"], row["sessions"], row["finishing"]) == ("running", "finishing", 1, 1)
+        assert row["hold"]["why"] == "new disk" and "postroom stop" in row["hold"]["who"]
+        assert line_suite.run("status").code == 3
+        assert client.say("hello") == b"+OK hello\r\n"
+        line_suite.ok("start", "lines")
+        with LineClient(port) as other:
+            assert other.say("hello") == b"+OK hello\r\n"
+        assert client.say("again") == b"+OK again\r\n"
+        row = line_suite.status()["lines"]
+        assert (row["state"], row["finishing"], row["hold"]) == ("running", 1, None)
+    line_suite.ok("status")
+
+
+def test_supervisorctl_stop_is_a_hold_that_apply_respects(line_suite: RealSuite, port: int) -> None:
+    """A stop by hand becomes a hold; apply leaves it (exit 0), --override reset starts the service."""
+    with LineClient(port) as client:
+        assert line_suite.supervisorctl("stop", "lines").code == 0
+        assert is_refused(port)
+        assert client.say("hello") == b"+OK hello\r\n"
+    eventually(lambda: line_suite.status()["lines"]["hold"], "the agent has made a hold")
+    line_suite.ok("apply")
+    assert is_refused(port)
+    assert line_suite.run("plan", "--json").json["actions"][0]["action"] == "hold"
+    line_suite.ok("apply", "--override", "reset")
+    with LineClient(port) as client:
+        assert client.greeting.startswith(b"+OK")
+    line_suite.ok("status")
+
+
+def test_release_ends_a_hold_and_apply_starts_again(line_suite: RealSuite, port: int) -> None:
+    """After release the spec decides: the next apply starts the service."""
+    line_suite.ok("stop", "lines")
+    line_suite.ok("release", "lines")
+    assert line_suite.status()["lines"]["hold"] is None
+    line_suite.ok("apply")
+    line_suite.ok("status")
+
+
+def test_stop_wait_tells_how_many_were_cut(line_suite: RealSuite, port: int) -> None:
+    """stop --wait exits 3 with the number of sessions that had to be cut, 0 when none had to."""
+    with LineClient(port):
+        done = line_suite.run("stop", "lines", "--wait", "--drain", "0s")
+    assert done.code == 3 and "lines: 1" in done.err
+    line_suite.ok("start", "lines")
+    line_suite.ok("stop", "lines", "--wait")
+
+
+def test_restart_and_reload_keep_pid_and_sessions(line_suite: RealSuite, port: int) -> None:
+    """The master keeps its pid, open sessions go on."""
+    before = line_suite.pids()
+    with LineClient(port) as client:
+        line_suite.ok("restart", "lines")
+        line_suite.ok("reload", "lines")
+        assert client.say("hello") == b"+OK hello\r\n"
+    assert line_suite.pids() == before
+
+
+def test_sessions_lists_open_and_finishing_ones(line_suite: RealSuite, port: int) -> None:
+    """Each session is listed with its peer; after a reload the old one is marked."""
+    with LineClient(port):
+        line_suite.ok("reload", "lines")
+        with LineClient(port):
+            rows = line_suite.ok("sessions", "lines", "--json").json["sessions"]
+            assert [row["finishing"] for row in rows] == [True, False]
+            assert all(row["peer"].startswith("127.0.0.1:") for row in rows)
+            assert len(line_suite.ok("sessions", "lines").out.splitlines()) == 2
+
+
+def test_wait_reaches_each_state(line_suite: RealSuite, port: int) -> None:
+    """wait returns 0 when the state is reached and 3 when it is not in time."""
+    line_suite.ok("wait", "--for", "ready")
+    assert line_suite.run("wait", "lines", "--for", "stopped", "--timeout", "1s").code == 3
+    with LineClient(port):
+        line_suite.ok("stop", "lines")
+        line_suite.ok("wait", "lines", "--for", "stopped", "--timeout", "5s")
+        assert line_suite.run("wait", "lines", "--for", "drained", "--timeout", "1s").code == 3
+    line_suite.ok("wait", "lines", "--for", "drained", "--timeout", "30s")
+
+
+def test_everything_works_with_the_agent_dead(line_suite: RealSuite, port: int) -> None:
+    """Without an agent status is true, stop and start work, and apply brings the agent back."""
+    assert line_suite.supervisorctl("stop", "agent").code == 0
+    line_suite.ok("status")
+    with LineClient(port) as client:
+        line_suite.ok("stop", "lines")
+        assert is_refused(port)
+        row = line_suite.status()["lines"]
+        assert (row["state"], row["finishing"]) == ("finishing", 1)
+        assert client.say("hello") == b"+OK hello\r\n"
+    eventually(lambda: line_suite.status()["lines"]["state"] == "stopped", "the foreground drain is over")
+    line_suite.ok("start", "lines")
+    line_suite.ok("apply")
+    assert line_suite.run("status", "--json").json["internal"]["agent"]["state"] == "running"
+
+
+def test_killed_master_is_replaced_and_its_sessions_go_on(line_suite: RealSuite, port: int) -> None:
+    """kill -9 of a master: a successor takes the listener over, nobody who is connected notices."""
+    before = line_suite.pids()["lines"]
+    with LineClient(port) as client:
+        os.kill(before, signal.SIGKILL)
+        eventually(lambda: line_suite.pids()["lines"] not in (None, before), "a new master")
+        line_suite.ok("wait", "--for", "ready")
+        assert client.say("hello") == b"+OK hello\r\n"
+
+
+def test_verbs_without_supervisord_say_so(line_suite: RealSuite, port: int) -> None:
+    """Exit 69 for what needs a supervisord that was killed."""
+    os.kill(int((line_suite.place.run / "supervisord.pid").read_text()), signal.SIGKILL)
+    eventually(lambda: line_suite.run("status").code == 69, "status says so")
+    assert line_suite.run("stop", "lines").code == 69
+    assert line_suite.run("start", "lines").code == 69
+
+
+def test_unknown_service_is_named(line_suite: RealSuite, port: int) -> None:
+    """A name that is no service is an error that lists those there are."""
+    done = line_suite.run("stop", "lnes")
+    assert done.code == 1 and "lines" in done.err
+
+
+def test_second_change_at_the_same_time_is_told_to_try_again(line_suite: RealSuite, port: int) -> None:
+    """While somebody holds the lock, apply waits as long as it was told and exits 75, naming the holder."""
+    with (line_suite.place.state_dir / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = line_suite.run("apply", "--wait", "0s")
+    assert done.code == 75 and "postroom apply" in done.err
+
+
+def test_logs_print_the_end_and_follow(line_suite: RealSuite, port: int) -> None:
+    """logs prints what the service logged."""
+    with LineClient(port) as client:
+        client.say("hello")
+    eventually(lambda: "disconnected" in line_suite.ok("logs", "lines").out, "the session is in the log")
+    assert line_suite.run("logs", "nobody").code == 1
