@@ -45,6 +45,17 @@ class RealSuite:
         """The spec; JSON is YAML."""
         self.spec_path.write_text(json.dumps({"version": 1, "hostname": "mail.example.test", **spec}))
 
+    def apply_lines(self, **depends: list[str]) -> dict[str, int]:
+        """Apply a spec of line services, each name with what it depends on. The port of each."""
+        ports = dict(zip(depends, free_ports(len(depends)), strict=True))
+        services: dict[str, Json] = {
+            name: {"protocol": "pop", "listen": [{"address": f"127.0.0.1:{ports[name]}"}], "depends_on": [*others]}
+            for name, others in depends.items()
+        }
+        self.write({"services": services})
+        self.ok("apply")
+        return ports
+
     def run(self, *arguments: str) -> Done:
         """One verb, to its end."""
         command = [*self._command, "-f", str(self.spec_path), *arguments]
