@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test fmt lock clean
+.PHONY: help setup run down check test fmt lock
 
 help:  ## Print the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -19,6 +19,15 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
+
+run: setup  ## Apply services.yaml, wait until all is ready, print how to send and read a message
+	@$(BIN)/python -m orchestrator.demo secrets
+	@$(BIN)/postroom apply
+	@$(BIN)/postroom status
+	@$(BIN)/python -m orchestrator.demo lines
+
+down:  ## Drain (at most 10 s) and stop everything that `make run` has started
+	@test ! -x $(BIN)/postroom || $(BIN)/postroom down --drain 10s
 
 check: setup  ## Format, lint, types, import contracts
 	$(BIN)/ruff format --check .

@@ -26,7 +26,11 @@ class Exit(IntEnum):
 
 
 class SupervisorDown(TemporaryError):
-    """Nobody answers on supervisord's socket, or supervisord is shutting down."""
+    """Nobody answers on supervisord's socket."""
+
+
+class SupervisorEnding(SupervisorDown):
+    """supervisord is on its way down, and waits for what still finishes."""
 
 
 class SupervisorFault(MailError):

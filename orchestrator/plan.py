@@ -265,12 +265,12 @@ def _new_certificate(wanted: Wanted, world: World) -> tuple[Reason, ...]:
 def _changed_keys(wanted: Wanted, live: Live) -> Iterator[Reason]:
     if live.digest == wanted.digest:
         return
-    for reason in differences(dict(live.service), dict(wanted.service)):
-        top = reason.path.split("/")[1]
-        if top == "run_dir":
-            continue  # follows from state_dir
-        prefix = "" if top in _OF_THE_SUITE else f"/services/{wanted.name}"
+    found = [*differences(dict(live.service), dict(wanted.service))]
+    for reason in found:
+        prefix = "" if reason.path.split("/")[1] in _OF_THE_SUITE else f"/services/{wanted.name}"
         yield Reason(prefix + reason.path, reason.before, reason.after)
+    if not found:  # it runs from a generation that is not there any more
+        yield Reason(f"/services/{wanted.name}", live.digest, wanted.digest)
 
 
 def _new(wanted: Wanted) -> Action:

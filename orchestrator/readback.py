@@ -10,7 +10,8 @@ from contextlib import closing
 from pathlib import Path
 
 from maillib.errors import MailError
-from orchestrator.render import EVENT_BUFFER, EXIT_CODES, KEEP, STOP_WAIT_S, Program, Rendered, Suite
+from orchestrator.render import EVENT_BUFFER, KEEP, STOP_WAIT_S, Program, Rendered, Suite
+from orchestrator.supervisor import EXIT_CODES
 
 Values = dict[str, object]
 

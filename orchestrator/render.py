@@ -22,6 +22,7 @@ from orchestrator.iniword import IniWord, ini_word
 from orchestrator.place import Place
 from orchestrator.resources import Programs
 from orchestrator.spec import Service, Spec
+from orchestrator.supervisor import EXIT_CODES
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -30,8 +31,6 @@ CONFIGURATION = "supervisord.conf"
 
 STOP_WAIT_S = 3660
 """supervisord kills a program that needs longer to stop: more than the longest drain (1 h)."""
-EXIT_CODES = (0, 78)
-"""A master that ended so is not started again: stopped, or its file cannot be used (EX_CONFIG)."""
 EVENT_BUFFER = 1000
 """Events kept for a busy agent; supervisor's 10 are lost in a restart of everything."""
 AGENT_PRIORITY = -1

@@ -18,7 +18,7 @@ from maillib.errors import ConfigError, Transient
 from maillib.settings.base import Json, load
 from orchestrator.errors import SupervisorDown
 from orchestrator.holds import Hold
-from orchestrator.supervisor import Program, ProgramState, Supervisor
+from orchestrator.supervisor import EXIT_CODES, Program, ProgramState, Supervisor
 
 ANSWER_S = 2.0
 """How long a master or worker may take to answer; they need a millisecond."""
@@ -222,7 +222,9 @@ def state(seen: Seen, now: float, *, enabled: bool = True) -> State:
             return State.FAILED if seen.master.last_error else State.STARTING
         return State.RUNNING if seen.master.state == "running" else State.FINISHING
     program = seen.program.state if seen.program else None
-    if program in (ProgramState.BACKOFF, ProgramState.FATAL, ProgramState.EXITED, ProgramState.UNKNOWN):
+    if program is ProgramState.EXITED and seen.program is not None:
+        return State.FAILED if seen.program.exit_status in EXIT_CODES else State.STARTING  # supervisord tries again
+    if program in (ProgramState.BACKOFF, ProgramState.FATAL, ProgramState.UNKNOWN):
         return State.FAILED
     if program in (ProgramState.STARTING, ProgramState.RUNNING) and seen.program is not None:
         return State.STARTING if now - seen.program.since < _STARTING_S else State.FAILED

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orchestrator.errors import SupervisorDown, SupervisorFault
+from orchestrator.errors import SupervisorDown, SupervisorEnding, SupervisorFault
 
 POLL_S = 0.05
 """Between two looks at supervisord; one look costs it half a millisecond."""
@@ -46,6 +46,9 @@ class ProgramState(StrEnum):
     FATAL = "FATAL"
     UNKNOWN = "UNKNOWN"
 
+
+EXIT_CODES = (0, 78)
+"""A master that ended so is not started again: stopped, or its file cannot be used (EX_CONFIG)."""
 
 IDLE = frozenset({ProgramState.STOPPED, ProgramState.EXITED, ProgramState.FATAL, ProgramState.UNKNOWN})
 """States from which a start is a start, and in which a group may be removed."""
@@ -101,6 +104,16 @@ class Supervisor:
         except SupervisorDown:
             return False
         return True
+
+    def is_ending(self) -> bool:
+        """It is there, but on its way down: it waits for what still finishes."""
+        try:
+            self.pid()
+        except SupervisorEnding:
+            return True
+        except SupervisorDown:
+            return False
+        return False
 
     def processes(self) -> dict[str, Program]:
         """Every program that supervisord has loaded, by name."""
@@ -223,7 +236,7 @@ def _translated(path: Path) -> Iterator[None]:
         yield
     except xmlrpc.client.Fault as fault:
         if fault.faultCode == _SHUTDOWN_STATE:
-            raise SupervisorDown("supervisord is shutting down") from None
+            raise SupervisorEnding("supervisord is shutting down") from None
         raise SupervisorFault(fault.faultCode, fault.faultString) from None
     except PermissionError:
         raise

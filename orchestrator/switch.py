@@ -4,12 +4,13 @@ What it does for a service depends on the plan's action alone. A new supervisord
 same order; whoever is first starts them, and here their readiness is waited for.
 """
 
+import time
 from dataclasses import dataclass
 
 from maillib.control import Verb as MasterVerb
 from maillib.errors import Transient
 from orchestrator import generation, holds, operate, supervisor
-from orchestrator.errors import NotReady
+from orchestrator.errors import NotReady, SupervisorEnding
 from orchestrator.operate import Tell
 from orchestrator.place import Place
 from orchestrator.plan import AGENT, Action, Plan, Verb, Way
@@ -34,13 +35,22 @@ class Switch:
     def run(self, todo: Plan) -> None:
         """Raises MailError at the first step that fails; what was done before it stays done."""
         if not todo.supervised:
-            self.place.logs.mkdir(mode=0o750, exist_ok=True)
+            self._wait_for_end()
             supervisor.launch(generation.configuration(self.place.state_dir), self.place.supervisor)
             self.tell("supervisord: started")
         with Supervisor(self.place.supervisor) as client:
             client.reload_config()
             for action in todo.actions:
                 self._perform(client, action)
+
+    def _wait_for_end(self) -> None:
+        """One that shuts down still has the socket. Raises SupervisorEnding when it takes too long."""
+        deadline = time.monotonic() + self.ready_s
+        with Supervisor(self.place.supervisor) as client:
+            while client.is_ending():
+                if time.monotonic() > deadline:
+                    raise SupervisorEnding("supervisord is shutting down; it waits for sessions to finish")
+                time.sleep(supervisor.POLL_S)
 
     def _perform(self, client: Supervisor, action: Action) -> None:
         name = action.service

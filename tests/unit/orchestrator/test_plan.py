@@ -84,8 +84,8 @@ def test_each_difference_needs_its_own_step(
 
 def test_reason_names_key_before_and_after() -> None:
     """A changed key is named by its place in the spec; keys of the whole suite by their own."""
-    wanted = _wanted(service=_service(2111, hostname="new.test", run_dir="/b"))
-    live = _live(service=_service(2110, hostname="old.test", run_dir="/a"))
+    wanted = _wanted(service=_service(2111, hostname="new.test"))
+    live = _live(service=_service(2110, hostname="old.test"))
     [action] = plan([wanted], _world(live)).actions
     assert [(reason.path, reason.before, reason.after) for reason in action.because] == [
         ("/hostname", "old.test", "new.test"),

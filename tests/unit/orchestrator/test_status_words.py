@@ -31,8 +31,8 @@ def _master(**more: Any) -> Master:
     return Master(**fields)
 
 
-def _program(word: ProgramState, *, age_s: float = 60) -> Program:
-    return Program(name="pop", state=word, pid=1, since=NOW - age_s, exit_status=1, trouble="")
+def _program(word: ProgramState, *, age_s: float = 60, exit_status: int = 1) -> Program:
+    return Program(name="pop", state=word, pid=1, since=NOW - age_s, exit_status=exit_status, trouble="")
 
 
 _DRAINER = _worker(pid=3, state="draining", sessions=2, deadline=NOW + 30)
@@ -49,7 +49,8 @@ _DRAINER = _worker(pid=3, state="draining", sessions=2, deadline=NOW + 30)
         (Seen(program=_program(ProgramState.RUNNING, age_s=100)), State.FAILED),
         (Seen(program=_program(ProgramState.BACKOFF)), State.FAILED),
         (Seen(program=_program(ProgramState.FATAL)), State.FAILED),
-        (Seen(program=_program(ProgramState.EXITED)), State.FAILED),
+        (Seen(program=_program(ProgramState.EXITED, exit_status=78)), State.FAILED),
+        (Seen(program=_program(ProgramState.EXITED, exit_status=-1)), State.STARTING),
         (Seen(program=_program(ProgramState.STOPPING)), State.FINISHING),
         (Seen(program=_program(ProgramState.STOPPED)), State.STOPPED),
         (Seen(program=_program(ProgramState.STOPPED), others=(_DRAINER,)), State.FINISHING),
