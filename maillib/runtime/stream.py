@@ -49,6 +49,8 @@ class StreamConnection(asyncio.Protocol):
         self._tls = info.tls
         self._inbox = bytearray()
         self._reading_paused = False
+        self._upgrading = False
+        """In a handshake: the first octets of TLS may come before we know their transport."""
         self._eof = False
         """The peer will send no more; it may still be reading."""
         self._lost = False
@@ -74,9 +76,7 @@ class StreamConnection(asyncio.Protocol):
             return
         self._inbox += data
         self._news.set()
-        if len(self._inbox) > PAUSE_READING_OCTETS and not self._reading_paused:
-            self._reading_paused = True
-            self._transport.pause_reading()
+        self._pause_reading_if_full()
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -153,13 +153,7 @@ class StreamConnection(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001 - the top of a connection: it dies, the worker lives
             maillog.bug(what="session", error=error)
         finally:
-            try:
-                await self._session.closed()
-            except Exception as error:  # noqa: BLE001 - the same
-                maillog.bug(what="end of session", error=error)
-            await self._part()
-            ended(self, reason="aborted" if self._aborted else reason)
-            self._registry.closed(self)
+            await self._end(reason)
 
     async def _converse(self) -> str:
         """The whole dialogue; why it ended."""
@@ -210,6 +204,11 @@ class StreamConnection(asyncio.Protocol):
         self._resume_reading()
         return data
 
+    def _pause_reading_if_full(self) -> None:
+        if len(self._inbox) > PAUSE_READING_OCTETS and not self._reading_paused and not self._upgrading:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
     def _resume_reading(self) -> None:
         if self._reading_paused and not self._transport.is_closing():
             self._transport.resume_reading()
@@ -232,6 +231,7 @@ class StreamConnection(asyncio.Protocol):
         self._require_peer()
         self._inbox.clear()
         self._reading_paused = False  # start_tls reads again, whatever was before
+        self._upgrading = True
         plain = self._transport
         upgraded = None
         try:
@@ -245,14 +245,27 @@ class StreamConnection(asyncio.Protocol):
             plain.abort()
             self._mark_lost()
             raise PeerError("tls")
+        self._upgrading = False
         self._transport = upgraded
         self._tls = True
+        self._pause_reading_if_full()
         upgraded.set_write_buffer_limits(high=HIGH_WATER_OCTETS)
         cipher = upgraded.get_extra_info("cipher") or ("unknown", "unknown", 0)
         maillog.tls_started(version=cipher[1], cipher=cipher[0])
         self._session.tls_started()
 
     # The end
+
+    async def _end(self, reason: str) -> None:
+        try:
+            await self._session.closed()
+            await self._part()
+        except Exception as error:  # noqa: BLE001 - the top of a connection, as in `_run`
+            maillog.bug(what="end of session", error=error)
+        finally:
+            self._transport.abort()
+            ended(self, reason="aborted" if self._aborted else reason)
+            self._registry.closed(self)
 
     async def _part(self) -> None:
         """Close, and see to it that the last words are read if the peer wants to read them."""
@@ -266,11 +279,13 @@ class StreamConnection(asyncio.Protocol):
             except PeerError:
                 self.abort()
         if not self._transport.is_closing() and self._transport.can_write_eof():
-            self._transport.write_eof()
-            await self._until(lambda: self._eof, self._loop.time() + LINGER_S)
+            try:
+                self._transport.write_eof()
+                await self._until(lambda: self._eof, self._loop.time() + LINGER_S)
+            except OSError:
+                pass  # reset by the peer, and the loop has not told yet
         self._transport.close()
-        if not await self._until(lambda: self._lost, self._loop.time() + PARTING_S):
-            self.abort()
+        await self._until(lambda: self._lost, self._loop.time() + PARTING_S)
 
 
 class StreamService:

@@ -1,0 +1,471 @@
+"""Connections over real sockets, on both event loops: TLS, time, slow and flooding peers, goodbye, every end."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+import uvloop
+
+from maillib.dialog import Next, Output
+from maillib.errors import PeerError
+from maillib.runtime import stream
+from tests.support import live_port, tls
+from tests.support.live_port import LivePort
+
+Run = Callable[[Callable[[], Awaitable[None]]], None]
+
+
+@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a coroutine function on one of the loops, with a limit."""
+
+    async def limited(main: Callable[[], Awaitable[None]]) -> None:
+        async with asyncio.timeout(30):
+            await main()
+
+    def runs(main: Callable[[], Awaitable[None]]) -> None:
+        with asyncio.Runner(loop_factory=request.param) as runner:
+            runner.run(limited(main))
+
+    return runs
+
+
+class Lines:
+    """The least protocol: each line comes back; BIG sends a lot first, WAIT waits, FAIL and REFUSE raise."""
+
+    user = None
+    doing = "lines"
+    big_octets = 40_000_000
+
+    def __init__(self, timeout_s: float = 20.0) -> None:
+        self.wait_s = timeout_s
+        self.received = b""
+        self.served: list[bytes] = []
+        self.error: Exception | None = None
+        self.waiting = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.closed_times = 0
+
+    @property
+    def timeout_s(self) -> float:
+        return self.wait_s
+
+    async def greet(self, output: Output) -> Next:
+        await output.send(b"hello\n")
+        return Next.AGAIN
+
+    def receive(self, data: bytes) -> None:
+        self.received += data
+
+    async def advance(self, output: Output) -> Next:
+        line, end, rest = self.received.partition(b"\n")
+        if not end:
+            return Next.NEED_DATA
+        self.received = rest
+        self.served.append(line)
+        try:
+            return await self.serve(line, output)
+        except Exception as error:
+            self.error = error
+            raise
+
+    async def serve(self, line: bytes, output: Output) -> Next:
+        match line:
+            case b"BIG":
+                for _ in range(self.big_octets // 50_000):
+                    await output.send(bytes(50_000))
+            case b"WAIT":
+                self.waiting.set()
+                await self.go_on.wait()
+            case b"FAIL":
+                raise RuntimeError("told to fail")
+            case b"REFUSE":
+                await output.send(b"refused\n")
+                raise PeerError("errors")
+        await output.send(line + b"\n")
+        return {b"STLS": Next.START_TLS, b"QUIT": Next.CLOSE}.get(line, Next.AGAIN)
+
+    def tls_started(self) -> None:
+        self.received = b""
+
+    def goodbye(self) -> bytes:
+        return b"goodbye\n"
+
+    def timed_out(self) -> bytes:
+        return b"too late\n"
+
+    async def closed(self) -> None:
+        self.closed_times += 1
+
+
+async def connect(live: LivePort) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", live.port)
+    assert await reader.readline() == b"hello\n"
+    return reader, writer
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    try:
+        await writer.wait_closed()
+    except OSError:
+        pass  # the server was first
+
+
+def session_of(live: LivePort) -> stream.StreamConnection:
+    (session,) = live.registry
+    assert isinstance(session, stream.StreamConnection)
+    return session
+
+
+def test_quit_ends_the_connection_once(run: Run) -> None:
+    """After the last words the peer sees the end, and the session is told so exactly once."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"one\ntwo\nQUIT\nthree\n")
+            assert await reader.read() == b"one\ntwo\nQUIT\n"
+            await close(writer)
+        assert lines.closed_times == 1
+        assert lines.served == [b"one", b"two", b"QUIT"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("implicit", [True, False], ids=["implicit", "starttls"])
+def test_much_data_over_tls(run: Run, implicit: bool) -> None:
+    """Output far beyond every buffer arrives whole under TLS, and commands sent meanwhile are served."""
+
+    async def main() -> None:
+        lines = Lines()
+        lines.big_octets = 5_000_000
+        _, client_tls = tls.contexts()
+        async with live_port.serve(lambda info: lines, implicit_tls=implicit) as live:
+            if implicit:
+                reader, writer = await asyncio.open_connection(
+                    "127.0.0.1", live.port, ssl=client_tls, server_hostname="localhost"
+                )
+                assert await reader.readline() == b"hello\n"
+            else:
+                reader, writer = await connect(live)
+                writer.write(b"STLS\n")
+                assert await reader.readline() == b"STLS\n"
+                await writer.start_tls(client_tls, server_hostname="localhost")
+            writer.write(b"BIG\n" + b"x" * 200_000 + b"\nQUIT\n")
+            data = await reader.read()
+            assert data == bytes(5_000_000) + b"BIG\n" + b"x" * 200_000 + b"\nQUIT\n"
+            await close(writer)
+
+    run(main)
+
+
+def test_plain_text_behind_starttls_is_dropped(run: Run) -> None:
+    """What came in clear behind the command that starts TLS is never served, though the session had it already."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"STLS\nevil\nhalf a li")
+            assert await reader.readline() == b"STLS\n"
+            await writer.start_tls(tls.contexts()[1], server_hostname="localhost")
+            writer.write(b"good\nQUIT\n")
+            assert await reader.read() == b"good\nQUIT\n"
+            await close(writer)
+        assert lines.served == [b"STLS", b"good", b"QUIT"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("instead", [b"certainly no handshake\n" * 10, b""], ids=["rubbish", "end"])
+def test_failed_handshake_ends_the_session(run: Run, instead: bytes) -> None:
+    """A peer that says STLS and then something else, or goes away, leaves nothing behind."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"STLS\n")
+            assert await reader.readline() == b"STLS\n"
+            writer.write(instead)
+            writer.write_eof()
+            try:
+                await reader.read()
+            except ConnectionError:
+                pass
+            await live.registry.wait_idle()
+            await close(writer)
+        assert lines.closed_times == 1
+
+    run(main)
+
+
+def test_handshake_has_a_time_limit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that says STLS and then nothing is cut, and its session ends with it."""
+    monkeypatch.setattr(stream, "HANDSHAKE_TIMEOUT_S", 0.05)
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"STLS\n")
+            assert await reader.readline() == b"STLS\n"
+            await live.registry.wait_idle()
+            await close(writer)
+        assert lines.closed_times == 1
+
+    run(main)
+
+
+def test_silence_ends_with_the_words_for_it(run: Run) -> None:
+    """A peer that says nothing in time hears the session's words and the end."""
+
+    async def main() -> None:
+        async with live_port.serve(lambda info: Lines(timeout_s=0.05)) as live:
+            reader, writer = await connect(live)
+            assert await reader.read() == b"too late\n"
+            await close(writer)
+
+    run(main)
+
+
+def test_octets_without_a_command_buy_no_time(run: Run) -> None:
+    """A peer that sends an octet now and then, but no command, is out of time like a silent one."""
+
+    async def main() -> None:
+        async with live_port.serve(lambda info: Lines(timeout_s=0.2)) as live:
+            reader, writer = await connect(live)
+
+            async def trickle() -> None:
+                while True:
+                    writer.write(b"x")
+                    await asyncio.sleep(0.01)
+
+            trickling = asyncio.create_task(trickle())
+            assert await reader.read() == b"too late\n"
+            trickling.cancel()
+            await close(writer)
+
+    run(main)
+
+
+def test_a_reader_that_stops_is_cut(run: Run) -> None:
+    """A session that sends without end to a peer that reads nothing waits, and ends when the time is over."""
+
+    async def main() -> None:
+        lines = Lines(timeout_s=0.1)
+        async with live_port.serve(lambda info: lines) as live:
+            _, writer = await connect(live)
+            writer.write(b"BIG\n")
+            await live.registry.wait_idle()
+            await close(writer)
+        assert isinstance(lines.error, PeerError)
+        assert str(lines.error) == "timeout"
+
+    run(main)
+
+
+def test_a_slow_reader_is_not_cut(run: Run) -> None:
+    """As long as the peer takes something within the time, it may take as long as it likes for the whole."""
+
+    class Slow(Lines):
+        """Each time the connection begins to wait for its peer, the peer reads a little."""
+
+        big_octets = 400_000
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.may_read = asyncio.Semaphore(0)
+            self.waits = 0
+
+        @property
+        def timeout_s(self) -> float:
+            if self.served:
+                self.waits += 1
+                self.may_read.release()
+                return 0.1
+            return 20
+
+        async def serve(self, line: bytes, output: Output) -> Next:
+            step = await super().serve(line, output)
+            for _ in range(self.big_octets):
+                self.may_read.release()
+            return step
+
+    async def main() -> None:
+        lines = Slow()
+        async with live_port.serve(lambda info: lines, send_buffer=16_384) as live:
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, ("127.0.0.1", live.port))
+            await loop.sock_sendall(sock, b"BIG\n")
+            received = 0
+            expected = len(b"hello\n") + Slow.big_octets + len(b"BIG\n")
+            while received < expected:
+                async with asyncio.timeout(10):
+                    await lines.may_read.acquire()
+                for _ in range(4):
+                    if received < expected:
+                        received += len(await loop.sock_recv(sock, 8_192))
+            sock.close()
+        assert lines.error is None
+
+    run(main)
+
+
+def test_goodbye_when_idle_comes_at_once(run: Run) -> None:
+    """A session that waits for a command is told goodbye without waiting for one."""
+
+    async def main() -> None:
+        async with live_port.serve(lambda info: Lines()) as live:
+            reader, writer = await connect(live)
+            writer.write(b"half a comma")
+            session_of(live).goodbye()
+            assert await reader.read() == b"goodbye\n"
+            await close(writer)
+
+    run(main)
+
+
+def test_goodbye_waits_for_the_command(run: Run) -> None:
+    """A command that is being served is answered whole; the goodbye takes the place of the next one."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"WAIT\nnext\n")
+            await lines.waiting.wait()
+            session_of(live).goodbye()
+            session_of(live).goodbye()
+            lines.go_on.set()
+            assert await reader.read() == b"WAIT\ngoodbye\n"
+            await close(writer)
+        assert lines.served == [b"WAIT"]
+
+    run(main)
+
+
+def test_abort_cuts_at_once(run: Run) -> None:
+    """A peer that reads nothing and is aborted is gone, with what was still to be sent."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"BIG\n")
+            await reader.readexactly(1)
+            session_of(live).abort()
+            await live.registry.wait_idle()
+            await close(writer)
+        assert lines.closed_times == 1
+        assert isinstance(lines.error, PeerError)
+
+    run(main)
+
+
+@pytest.mark.parametrize("words", [b"FAIL\n", b"REFUSE\n"])
+def test_a_session_that_raises_ends_alone(run: Run, words: bytes) -> None:
+    """An error of one session ends its connection; others of the process go on."""
+
+    async def main() -> None:
+        sessions = [Lines(), Lines()]
+        waiting = iter(sessions)
+        async with live_port.serve(lambda info: next(waiting)) as live:
+            bad_reader, bad_writer = await connect(live)
+            reader, writer = await connect(live)
+            bad_writer.write(words)
+            assert await bad_reader.read() in (b"", b"refused\n")
+            writer.write(b"QUIT\n")
+            assert await reader.read() == b"QUIT\n"
+            await close(bad_writer)
+            await close(writer)
+        assert [session.closed_times for session in sessions] == [1, 1]
+
+    run(main)
+
+
+def test_last_words_reach_a_flooding_peer(run: Run) -> None:
+    """A peer that goes on sending still gets to read why the connection ended: it is not reset."""
+
+    async def main() -> None:
+        async with live_port.serve(lambda info: Lines()) as live:
+            reader, writer = await connect(live)
+            writer.write(b"REFUSE\n" + bytes(1_000_000))
+            assert await reader.read() == b"refused\n"
+            await close(writer)
+
+    run(main)
+
+
+def test_a_half_closed_peer_gets_all_answers(run: Run) -> None:
+    """Commands sent before the peer closed its side are served; then the connection ends."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"one\ntwo\nhalf")
+            writer.write_eof()
+            assert await reader.read() == b"one\ntwo\n"
+            await close(writer)
+        assert lines.closed_times == 1
+
+    run(main)
+
+
+def test_a_peer_that_vanishes_ends_the_session(run: Run) -> None:
+    """A reset while a command is served is found when the answer is sent."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            _, writer = await connect(live)
+            writer.write(b"WAIT\n")
+            await lines.waiting.wait()
+            writer.transport.abort()
+            await close(writer)
+            lines.go_on.set()
+            await live.registry.wait_idle()
+        assert lines.closed_times == 1
+
+    run(main)
+
+
+def test_one_peer_does_not_starve_another(run: Run) -> None:
+    """While one connection has thousands of commands waiting, another one is answered."""
+
+    async def main() -> None:
+        busy, quick = Lines(), Lines()
+        waiting = iter([busy, quick])
+        async with live_port.serve(lambda info: next(waiting)) as live:
+            busy_reader, busy_writer = await connect(live)
+            reader, writer = await connect(live)
+            busy_writer.write(b"x\n" * 20_000)
+            writer.write(b"y\n")
+            assert await reader.readline() == b"y\n"
+            assert len(busy.served) < 20_000
+            await close(writer)
+            assert await busy_reader.readexactly(40_000) == b"x\n" * 20_000
+            await close(busy_writer)
+
+    run(main)
+
+
+def test_describe_says_what_the_listing_needs(run: Run) -> None:
+    """A session in the registry tells who it is and what it is doing."""
+
+    async def main() -> None:
+        async with live_port.serve(lambda info: Lines()) as live:
+            _, writer = await connect(live)
+            about = session_of(live).describe()
+            assert (about.user, about.doing, about.tls) == (None, "lines", False)
+            assert about.peer.startswith("127.0.0.1:")
+            await close(writer)
+
+    run(main)
