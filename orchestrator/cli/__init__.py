@@ -83,5 +83,9 @@ def main() -> int:
     except (MailError, OSError) as error:
         text = str(error) if isinstance(error, SpecErrors) else f"postroom: {error}"
         typer.echo(text, err=True)
-        return next(code for kind, code in EXITS if isinstance(error, kind))
+        return exit_code(error)
     return int(code or 0)
+
+
+def exit_code(error: MailError | OSError) -> Exit:
+    return next(code for kind, code in EXITS if isinstance(error, kind))

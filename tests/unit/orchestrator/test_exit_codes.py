@@ -1,0 +1,60 @@
+"""The entry of `postroom`: one line and one exit code per outcome."""
+
+from pathlib import Path
+
+import pytest
+
+from maillib.errors import MailError, NotFound
+from maillib.version import VERSION
+from orchestrator import cli, errors
+from orchestrator.problems import SpecErrors
+
+
+def _main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr("sys.argv", ["postroom", *arguments])
+    return cli.main()
+
+
+def test_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """--version prints it on stdout."""
+    assert _main(monkeypatch, "--version") == 0
+    assert capsys.readouterr().out == f"postroom {VERSION}\n"
+
+
+@pytest.mark.parametrize("arguments", [["frobnicate"], ["status", "--nope"], ["stop"], ["wait", "--for", "love"]])
+def test_usage_errors_are_one_line_and_64(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unknown verbs, options and values, and missing arguments."""
+    assert _main(monkeypatch, *arguments) == 64
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_missing_spec_is_65(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file that is not there is a bad spec, named in one line."""
+    assert _main(monkeypatch, "-f", str(tmp_path / "services.yaml"), "status") == 65
+    assert "services.yaml" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (SpecErrors([]), 65),
+        (errors.SupervisorDown(), 69),
+        (errors.SupervisorEnding(), 69),
+        (errors.PreflightFailed(), 73),
+        (errors.Locked(), 75),
+        (errors.NotReady(), 3),
+        (errors.ApplyFailed(), 4),
+        (errors.SupervisorFault(1, "x"), 1),
+        (NotFound(), 1),
+        (MailError(), 1),
+        (PermissionError(), 77),
+        (FileNotFoundError(), 1),
+    ],
+)
+def test_each_error_has_its_code(error: MailError | OSError, code: int) -> None:
+    """The codes are a contract with scripts."""
+    assert cli.exit_code(error) == code

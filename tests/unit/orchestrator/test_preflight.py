@@ -1,0 +1,98 @@
+"""Pre-flight: what speaks against an apply on this host."""
+
+import json
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from maillib.settings.base import Json
+from orchestrator import certificates, preflight, spec
+from orchestrator.errors import PreflightFailed
+from tests.support.real_suite import free_ports
+
+
+def _findings(folder: Path, *addresses: str, service: Mapping[str, Json] | None = None, **top: Json) -> list[str]:
+    listen: list[Json] = [{"address": address} for address in addresses or [f"127.0.0.1:{free_ports(1)[0]}"]]
+    pop: dict[str, Json] = {"protocol": "pop", "listen": listen, **(service or {})}
+    data: dict[str, Json] = {"version": 1, "hostname": "mail.example.test", "services": {"pop": pop}, **top}
+    path = folder / "services.yaml"
+    path.write_text(json.dumps(data))
+    return list(preflight.find(spec.read(path)))
+
+
+def test_a_host_that_is_ready_has_no_findings(tmp_path: Path) -> None:
+    """Free ports and a writable folder: nothing is said, nothing is made."""
+    assert _findings(tmp_path) == []
+    assert not (tmp_path / "var").exists()
+
+
+@pytest.mark.parametrize("wanted", ["127.0.0.1:{}", ":{}"])
+def test_taken_port_names_its_holder(tmp_path: Path, wanted: str) -> None:
+    """A port that somebody else listens on is found, also by a wildcard, with the process that has it."""
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        [finding] = _findings(tmp_path, wanted.format(foreign.getsockname()[1]))
+    assert f"pid {os.getpid()}" in finding and finding.startswith("pop: port")
+
+
+def test_taken_ipv6_port_is_found(tmp_path: Path) -> None:
+    """The same for IPv6."""
+    if not socket.has_ipv6:
+        pytest.skip("this host has no IPv6")
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as foreign:
+        [finding] = _findings(tmp_path, f"[::1]:{foreign.getsockname()[1]}")
+    assert f"pid {os.getpid()}" in finding
+
+
+def test_address_of_another_host_is_found(tmp_path: Path) -> None:
+    """An address that this host does not have cannot be listened on. RFC 5737 has those for documentation."""
+    [finding] = _findings(tmp_path, "192.0.2.1:2110")
+    assert "no address of this host" in finding
+
+
+def test_disabled_service_needs_no_port(tmp_path: Path) -> None:
+    """What is not started is not checked."""
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        assert not _findings(tmp_path, f"127.0.0.1:{foreign.getsockname()[1]}", service={"enabled": False})
+
+
+def test_unknown_user_is_found(tmp_path: Path) -> None:
+    """Workers cannot drop to a user that does not exist."""
+    [finding] = _findings(tmp_path, service={"user": "nobody-of-that-name"})
+    assert "nobody-of-that-name" in finding
+
+
+def test_too_few_descriptors_for_the_connections_are_found(tmp_path: Path) -> None:
+    """As many connections as declared have to fit into the descriptors of a process."""
+    [finding] = _findings(tmp_path, service={"limits": {"connections": 500, "open_files": 100}})
+    assert "open_files" in finding
+
+
+def test_state_dir_that_everybody_may_write_is_found(tmp_path: Path) -> None:
+    """Whoever may write to the state directory could replace what is started."""
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var").chmod(0o777)
+    [finding] = _findings(tmp_path)
+    assert "everybody may write" in finding
+
+
+def test_certificate_files_are_read(tmp_path: Path) -> None:
+    """Mode files: a pair that fits is fine; a key open to others, or no key at all, is found."""
+    certificates.ensure(tmp_path, "mail.example.test")
+    key = tmp_path / "tls/key.pem"
+    tls: Json = {"mode": "files", "certificate": "tls/cert.pem", "private_key": {"file": "tls/key.pem"}}
+    assert _findings(tmp_path, tls=tls) == []
+    key.chmod(0o644)
+    assert "chmod" in _findings(tmp_path, tls=tls)[0]
+    key.write_text("no key")
+    assert "cannot be used" in _findings(tmp_path, tls=tls)[0]
+
+
+def test_check_raises_with_every_finding(tmp_path: Path) -> None:
+    """All findings are told at once."""
+    _findings(tmp_path, "192.0.2.1:2110", "192.0.2.1:2111")
+    with pytest.raises(PreflightFailed) as caught:
+        preflight.check(spec.read(tmp_path / "services.yaml"))
+    assert len(str(caught.value).splitlines()) == 2
