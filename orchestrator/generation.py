@@ -37,7 +37,7 @@ class Generation:
     def text(self, name: str) -> str | None:
         """A file of it; None when it has no such file."""
         try:
-            return (self.path / name).read_text()
+            return (self.path / name).read_text(encoding="utf-8")
         except FileNotFoundError:
             return None
 

@@ -193,3 +193,31 @@ def test_down_is_complete_and_idempotent(line_suite: RealSuite) -> None:
     assert line_suite.run("status").code == 3
     line_suite.ok("apply")
     assert line_suite.generation() == 1
+
+
+def test_down_ends_what_a_killed_supervisord_left(line_suite: RealSuite) -> None:
+    """Masters that lost their supervisord are ended too, and their ports are free."""
+    [one] = free_ports(1)
+    line_suite.write(_spec({"one": _service(one)}))
+    line_suite.ok("apply")
+    os.kill(int((line_suite.place.run / "supervisord.pid").read_text()), signal.SIGKILL)
+    eventually(lambda: line_suite.run("status").code == 69, "status says that supervisord is gone")
+    line_suite.ok("down")
+    assert not line_suite.processes()
+    assert is_refused(one)
+
+
+def test_apply_that_was_killed_is_finished_by_the_next(line_suite: RealSuite) -> None:
+    """An apply killed after the switch began leaves a world that the next apply brings to the end."""
+    one, two = free_ports(2)
+    line_suite.write(_spec({"one": _service(one)}))
+    line_suite.ok("apply")
+    line_suite.write(_spec({"one": _service(one, stop={"signal": "INT"}), "two": _service(two)}))
+    with line_suite.begin("apply") as going:
+        eventually(lambda: line_suite.generation() == 2, "the new generation holds")
+        going.kill()
+    line_suite.ok("apply")
+    line_suite.ok("status")
+    assert line_suite.run("plan", "--detailed-exitcode").code == 0
+    with LineClient(one) as client, LineClient(two) as other:
+        assert client.greeting == other.greeting == b"+OK ready\r\n"

@@ -64,6 +64,11 @@ class RealSuite:
         )
         return Done(done.returncode, done.stdout, done.stderr)
 
+    def begin(self, *arguments: str) -> "subprocess.Popen[bytes]":
+        """One verb, to be killed half-way."""
+        command = [*self._command, "-f", str(self.spec_path), *arguments]
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
     def ok(self, *arguments: str) -> Done:
         """A verb that has to end with 0."""
         done = self.run(*arguments)
