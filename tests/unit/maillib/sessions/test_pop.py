@@ -1,0 +1,364 @@
+"""What a dialog script cannot say: deletions that do or do not happen, broken stores, time, and big maildrops."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+import pytest
+
+from maillib.dialog import Next
+from maillib.errors import Conflict, NotFound, PeerError, StoreUnusable, Transient
+from maillib.ports.blobs import BlobRef
+from maillib.ports.directory import AccountId
+from maillib.ports.index import Uid
+from maillib.sessions import pop_message
+from maillib.sessions.pop import PopSession
+from maillib.settings.pop import PopSettings
+from tests.support.pop_world import ALICE, LOGIN, PASSWORD, PopWorld
+
+LEASE = f"pop-maildrop-{ALICE.id}"
+
+
+class Sent:
+    """An Output that keeps what was sent, and how."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    async def send(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def take(self) -> bytes:
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        return data
+
+
+async def say(session: PopSession, text: str, output: Sent | None = None) -> bytes:
+    """All that is answered to the lines of `text`."""
+    output = output or Sent()
+    session.receive(text.replace("\n", "\r\n").encode())
+    while await session.advance(output) is Next.AGAIN:
+        pass
+    return output.take()
+
+
+async def logged_in(world: PopWorld) -> PopSession:
+    session = world.session()
+    assert (await say(session, f"USER {LOGIN}\nPASS {PASSWORD}\n")).count(b"+OK") == 2
+    return session
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    async def limited() -> None:
+        async with asyncio.timeout(20):
+            await main()
+
+    asyncio.run(limited())
+
+
+def test_quit_removes_what_was_deleted_and_nothing_else() -> None:
+    """QUIT removes the deleted messages; what was delivered meanwhile stays."""
+
+    async def main() -> None:
+        world = PopWorld()
+        await world.deliver(b"x" * 10, b"x" * 20, b"x" * 30)
+        session = await logged_in(world)
+        await world.deliver(b"x" * 40)
+        assert await say(session, "STAT\nRETR 4\nDELE 1\nDELE 3\n") == (
+            b"+OK 3 60\r\n-ERR no such message\r\n+OK message 1 is marked\r\n+OK message 3 is marked\r\n"
+        )
+        assert await world.sizes() == [10, 20, 30, 40]
+        assert await say(session, "QUIT\n") == b"+OK bye\r\n"
+        await session.closed()
+        assert await world.sizes() == [20, 40]
+
+    run(main)
+
+
+def test_without_quit_nothing_is_removed() -> None:
+    """A connection that is lost after DELE leaves every message, and the maildrop free. RFC 1939 §6."""
+
+    async def main() -> None:
+        world = PopWorld()
+        await world.deliver(b"x" * 10)
+        session = await logged_in(world)
+        await say(session, "DELE 1\n")
+        await session.closed()
+        assert await world.sizes() == [10]
+        await (await world.leases.acquire(LEASE)).release()
+
+    run(main)
+
+
+def test_the_maildrop_is_free_before_quit_is_answered() -> None:
+    """A client that logs in again as soon as it has the answer to QUIT is not told that the maildrop is in use."""
+
+    async def main() -> None:
+        world = PopWorld()
+        session = await logged_in(world)
+
+        class Checks(Sent):
+            async def send(self, data: bytes) -> None:
+                await (await world.leases.acquire(LEASE)).release()
+                await super().send(data)
+
+        assert await say(session, "QUIT\n", Checks()) == b"+OK bye\r\n"
+
+    run(main)
+
+
+def test_two_sessions_exclude_each_other() -> None:
+    """The second session is refused until the first has ended."""
+
+    async def main() -> None:
+        world = PopWorld()
+        first = await logged_in(world)
+        second = world.session()
+        login = f"USER {LOGIN}\nPASS {PASSWORD}\n"
+        assert b"-ERR [IN-USE]" in await say(second, login)
+        with pytest.raises(Conflict):
+            await world.leases.acquire(LEASE)
+        await first.closed()
+        assert b"-ERR" not in await say(second, login)
+
+    run(main)
+
+
+def test_a_failed_removal_is_said() -> None:
+    """When the store cannot remove, QUIT is answered -ERR and the maildrop is free again. RFC 1939 §6."""
+
+    async def main() -> None:
+        world = PopWorld()
+        await world.deliver(b"x")
+        session = await logged_in(world)
+
+        async def fails(account: AccountId, mailbox: str, uids: Collection[Uid]) -> Sequence[Uid]:
+            raise Transient("the disk is gone")
+
+        world.index.expunge = fails  # type: ignore[method-assign]
+        assert await say(session, "DELE 1\nQUIT\n") == (
+            b"+OK message 1 is marked\r\n-ERR [SYS/TEMP] deleted messages are not removed\r\n"
+        )
+        await (await world.leases.acquire(LEASE)).release()
+
+    run(main)
+
+
+def test_a_store_that_cannot_now_refuses_the_login_for_now() -> None:
+    """A temporary error at log-in is told as one, costs no lease, and the client may try again."""
+
+    async def main() -> None:
+        world = PopWorld()
+        session = world.session()
+        rows = world.index.rows
+
+        async def fails(account: AccountId, mailbox: str) -> Sequence[object]:
+            raise Transient("busy")
+
+        world.index.rows = fails  # type: ignore[assignment,method-assign]
+        login = f"USER {LOGIN}\nPASS {PASSWORD}\n"
+        assert b"-ERR [SYS/TEMP]" in await say(session, login)
+        world.index.rows = rows  # type: ignore[method-assign]
+        assert b"-ERR" not in await say(session, login)
+
+    run(main)
+
+
+def test_a_missing_body_gets_its_error() -> None:
+    """A body that cannot be read at all is an error of one command; the session goes on."""
+
+    async def main() -> None:
+        world = PopWorld()
+        await world.deliver(b"x" * 10)
+        session = await logged_in(world)
+
+        async def gone(ref: BlobRef, offset: int, length: int) -> bytes:
+            raise NotFound("removed by somebody")
+
+        world.blobs.get = gone  # type: ignore[method-assign]
+        assert await say(session, "RETR 1\nNOOP\n") == b"-ERR no such message\r\n+OK nothing done\r\n"
+
+    run(main)
+
+
+def test_a_damaged_body_never_looks_whole() -> None:
+    """When a body ends early the connection breaks: the client sees no end of data and deletes nothing."""
+
+    async def main() -> None:
+        world = PopWorld()
+        size = 3 * pop_message.CHUNK_OCTETS
+        await world.deliver(b"x" * size)
+        session = await logged_in(world)
+        get = world.blobs.get
+
+        async def short(ref: BlobRef, offset: int, length: int) -> bytes:
+            return (await get(ref, offset, length))[: size - offset - 1]
+
+        world.blobs.get = short  # type: ignore[method-assign]
+        output = Sent()
+        with pytest.raises(StoreUnusable):
+            await say(session, "RETR 1\n", output)
+        sent = output.take()
+        assert sent.startswith(f"+OK {size} octets\r\n".encode())
+        assert b"\r\n." not in sent
+
+    run(main)
+
+
+@pytest.mark.parametrize("extra", [-1, 0, 1])
+def test_big_bodies_come_in_pieces(extra: int) -> None:
+    """What is sent is prefix and body, octet for octet, and no piece is much bigger than a chunk, whatever the size."""
+
+    async def main() -> None:
+        world = PopWorld()
+        chunk = pop_message.CHUNK_OCTETS
+        line = b"." + b"y" * 61 + b"\r\n"  # 64 octets: a chunk ends with a line, and its successor begins with a dot
+        body = line * (4 * chunk // len(line)) + b"z" * (chunk + extra - 2) + b"\r\n"
+        prefix = b"Return-Path: <>\r\n"
+        await world.deliver(body, prefix=prefix)
+        session = await logged_in(world)
+        output = Sent()
+        session.receive(b"RETR 1\r\n")
+        await session.advance(output)
+        assert max(map(len, output.pieces)) < 2 * chunk
+        opening, _, rest = output.take().partition(b"\r\n")
+        assert opening == f"+OK {len(prefix) + len(body)} octets".encode()
+        message = rest.removesuffix(b".\r\n").replace(b"\r\n..", b"\r\n.")
+        assert message == prefix + body
+
+    run(main)
+
+
+def test_top_reads_no_more_than_it_sends() -> None:
+    """TOP of a huge message reads its first chunk only."""
+
+    async def main() -> None:
+        world = PopWorld()
+        await world.deliver(b"Subject: x\r\n\r\n" + b"y" * 62 + b"\r\n" * 1_000_000)
+        session = await logged_in(world)
+        reads = []
+        get = world.blobs.get
+
+        async def counted(ref: BlobRef, offset: int, length: int) -> bytes:
+            reads.append(offset)
+            return await get(ref, offset, length)
+
+        world.blobs.get = counted  # type: ignore[method-assign]
+        assert (await say(session, "TOP 1 1\n")).endswith(b"\r\n\r\n" + b"y" * 62 + b"\r\n.\r\n")
+        assert reads == [0]
+
+    run(main)
+
+
+def test_ten_thousand_messages_are_listed_in_few_pieces() -> None:
+    """A big maildrop is read once, and listed in bounded pieces, not line by line."""
+
+    async def main() -> None:
+        world = PopWorld()
+        await world.deliver(*[b"x"] * 10_000)
+        session = await logged_in(world)
+        for command in (b"LIST\r\n", b"UIDL\r\n"):
+            output = Sent()
+            session.receive(command)
+            await session.advance(output)
+            assert len(output.pieces) < 20
+            assert max(map(len, output.pieces)) < 64 * 1024
+            assert output.take().count(b"\r\n") == 10_002
+
+    run(main)
+
+
+def test_unique_ids_last() -> None:
+    """A message keeps its unique id over sessions and removals, and no other message ever gets it. RFC 1939 §7."""
+
+    async def main() -> None:
+        world = PopWorld()
+        await world.deliver(b"1", b"2", b"3")
+
+        async def ids(commands: str) -> list[str]:
+            session = await logged_in(world)
+            lines = (await say(session, "UIDL\n" + commands)).decode().split("\r\n")
+            await session.closed()
+            return [line.split()[1] for line in lines[1 : lines.index(".")]]
+
+        first = await ids("DELE 1\nDELE 3\nQUIT\n")
+        await world.deliver(b"4")
+        second = await ids("QUIT\n")
+        assert second[0] == first[1]
+        assert second[1] not in first
+        assert all(1 <= len(text) <= 70 and all("!" <= char <= "~" for char in text) for text in first + second)
+
+    run(main)
+
+
+def test_time_is_bounded_before_and_after_login() -> None:
+    """Commands before the log-in buy no time for it; afterwards each command has the idle time. RFC 1939 §3."""
+
+    async def main() -> None:
+        now = 1000.0
+        world = PopWorld(settings=PopSettings(login_timeout=60, idle_timeout=600), clock=lambda: now)
+        session = world.session()
+        assert session.timeout_s == 60
+        now += 45
+        await say(session, "CAPA\n")
+        assert session.timeout_s == 15
+        now += 20
+        assert session.timeout_s < 0
+        await say(session, f"USER {LOGIN}\nPASS {PASSWORD}\n")
+        assert session.timeout_s == 600
+        assert session.timed_out() == b""
+        assert session.goodbye().startswith(b"-ERR [SYS/TEMP]")
+
+    run(main)
+
+
+def test_doing_tells_the_command() -> None:
+    """The listing of sessions shows the log-in, what is being fetched, and waiting."""
+
+    async def main() -> None:
+        world = PopWorld()
+        await world.deliver(b"x" * 1234)
+        session = world.session()
+        assert (session.user, session.doing) == (None, "login")
+        await say(session, f"USER {LOGIN}\nPASS {PASSWORD}\n")
+        assert (session.user, session.doing) == (LOGIN, "waiting")
+
+        class Looks(Sent):
+            async def send(self, data: bytes) -> None:
+                assert session.doing == "RETR 1 (1234 octets)"
+
+        await say(session, "RETR 1\n", Looks())
+        assert session.doing == "waiting"
+
+    run(main)
+
+
+def test_wrong_passwords_end_the_session_in_the_end() -> None:
+    """Failed log-ins count as errors."""
+
+    async def main() -> None:
+        world = PopWorld(settings=PopSettings(max_errors=3))
+        session, output = world.session(), Sent()
+        with pytest.raises(PeerError):
+            await say(session, f"USER {LOGIN}\nPASS wrong\n" * 4, output)
+        assert output.take().count(b"-ERR [AUTH]") == 2
+
+    run(main)
+
+
+def test_the_log_holds_no_password(capfd: pytest.CaptureFixture[str]) -> None:
+    """Neither a right nor a wrong password, nor a line that may be one, is logged."""
+
+    async def main() -> None:
+        world = PopWorld()
+        session = world.session()
+        await say(
+            session, f"PASS hunter2\nUSER {LOGIN}\nPASS hunter3\nhunter4\nAUTH PLAIN hunter5\nAUTH PLAIN\nhunter6\n"
+        )
+        await say(session, f"USER {LOGIN}\nPASS {PASSWORD}\nQUIT\n")
+
+    run(main)
+    log = capfd.readouterr().err
+    assert "login-failed" in log
+    assert "hunter" not in log
+    assert PASSWORD not in log
