@@ -18,7 +18,19 @@ from maillib import control
 from maillib.errors import MailError
 from maillib.settings.base import Json
 from maillib.version import VERSION
-from orchestrator import certificates, generation, locks, operate, plan, preflight, readback, resources, status, survey
+from orchestrator import (
+    certificates,
+    folders,
+    generation,
+    locks,
+    operate,
+    plan,
+    preflight,
+    readback,
+    resources,
+    status,
+    survey,
+)
 from orchestrator import spec as spec_
 from orchestrator.errors import ApplyFailed
 from orchestrator.generation import Generation
@@ -93,7 +105,7 @@ def apply(spec: Spec, accounts: Accounts, options: Options, tell: Tell) -> Appli
         is_new = held is None or _differs(spec, held, accounts, todo)
         if held is not None and not is_new and not todo.changes:
             return Applied(plan=todo, generation=held.number, new=False)
-        _prepare_folders(Place(state_dir))
+        folders.prepare(spec)
         target = held
         if is_new or target is None:
             target = _write(spec, number, rendered, {**files, **_sources(spec, accounts), "plan.json": _json(todo)})
@@ -141,12 +153,6 @@ def _write(spec: Spec, number: int, rendered: Rendered, files: Mapping[str, str]
         readback.read_back(folder / CONFIGURATION, rendered)
 
     return generation.write(spec.state_dir, number, files, check=read_back)
-
-
-def _prepare_folders(place: Place) -> None:
-    """Those that have to exist before supervisord reads its configuration."""
-    control.make_run_dir(place.run)
-    place.logs.mkdir(mode=0o750, exist_ok=True)
 
 
 def _switch(spec: Spec, held: Generation | None, target: Generation, todo: Plan, options: Options, tell: Tell) -> None:
