@@ -1,0 +1,98 @@
+"""Header fields of a message that came from somebody else: where the header ends and what is in it. RFC 5322 §2.2.
+
+Read leniently, so that a field counts that any reader would see: a space before the colon is taken, and lines that are
+no field are passed over. Nothing is rewritten here, ever.
+"""
+
+import re
+from collections.abc import Iterator
+
+from maillib.address import Address
+from maillib.errors import AddressError
+
+MAX_MAILBOXES_OCTETS = 16 * 1024
+"""Longer than any From that a person wrote; the parser looks at each character."""
+
+_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+
+
+def header_length(octets: bytes | bytearray, start: int = 0) -> int | None:
+    """How many octets the header has, without the empty line behind it; None: its end has not come.
+
+    `start`: no empty line was found in so many octets before.
+    """
+    if octets.startswith(b"\r\n"):
+        return 0
+    end = octets.find(b"\r\n\r\n", max(0, start - 3))
+    return None if end < 0 else end + 2
+
+
+def fields(header: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name in lower case and value with its folding, of every field in order."""
+    name = ""
+    value: list[bytes] = []
+    for line in header.split(b"\r\n"):
+        if line.startswith((b" ", b"\t")):
+            value.append(line)
+            continue
+        if name:
+            yield name, b"\r\n".join(value)
+        match = _FIELD.match(line)
+        name, value = (match[1].decode("ascii").lower(), [line[match.end() :]]) if match else ("", [])
+    if name:
+        yield name, b"\r\n".join(value)
+
+
+def mailboxes(value: bytes) -> list[Address]:
+    """The addresses in the value of From. RFC 5322 §3.4, without groups and obsolete forms.
+
+    Raises AddressError for what not every reader would understand alike.
+    """
+    if len(value) > MAX_MAILBOXES_OCTETS:
+        raise AddressError(f"{len(value)} octets of addresses")
+    text = value.replace(b"\r\n", b"").decode("utf-8", "replace")
+    return [_mailbox(part) for part in _split_list(text)]
+
+
+def _mailbox(text: str) -> Address:
+    bracket = _outside_quotes(text).find("<")
+    if bracket < 0:
+        return Address.parse(text.strip())
+    address, closing, rest = text[bracket + 1 :].rpartition(">")
+    if not closing or rest.strip():
+        raise AddressError(f"{text!r}: nothing may follow the address in brackets")
+    return Address.parse(address.strip())
+
+
+def _split_list(text: str) -> list[str]:
+    """Cut at the commas that are neither quoted nor in a comment, and leave the comments out."""
+    parts = [""]
+    depth = 0
+    quoted = False
+    characters = iter(text)
+    for char in characters:
+        escaped = next(characters, "") if char == "\\" and (quoted or depth) else ""
+        if depth:
+            depth += {"(": 1, ")": -1}.get(char, 0)
+        elif char == '"':
+            quoted = not quoted
+            parts[-1] += char
+        elif quoted:
+            parts[-1] += char + escaped
+        elif char == "(":
+            depth = 1
+            parts[-1] += " "
+        elif char == ",":
+            parts.append("")
+        elif char in ":;":
+            raise AddressError("a group is no mailbox")
+        else:
+            parts[-1] += char
+    if depth or quoted:
+        raise AddressError("a quote or comment has no end")
+    return parts
+
+
+def _outside_quotes(text: str) -> str:
+    """`text`, as long as it was, with quoted strings blanked out."""
+    return re.sub(r'"(?:[^"\\]|\\.)*"', lambda match: " " * len(match[0]), text)

@@ -1,0 +1,39 @@
+"""The data of one SMTP message: where it ends, and its octets without the dots that were added. RFC 5321 §4.5.2.
+
+Only CRLF.CRLF ends it, in whatever pieces it comes. A CR or LF that stands alone is what other readers may take for a
+line end ("SMTP smuggling"): it ends nothing here and is reported, so that the message can be refused at its real end.
+"""
+
+_END = b"\r\n.\r\n"
+
+
+class DataDecoder:
+    """Takes the octets behind the 354 in pieces; keeps at most four of them."""
+
+    def __init__(self) -> None:
+        self._held = b"\r\n"
+        """Perhaps the start of the end. The message begins at the start of a line, as if a CRLF had come before."""
+        self._surplus = 2
+        """So many octets are still to be cut off: that CRLF was never sent."""
+        self.has_bare_line_end = False
+        """A CR without LF or a LF without CR was seen."""
+
+    def feed(self, piece: bytes) -> tuple[bytes, bytes | None]:
+        """Octets of the message, and what follows its end; None: the end has not come yet."""
+        data = self._held + piece
+        end = data.find(_END)
+        if end >= 0:
+            return self._decode(data[: end + 2]), data[end + len(_END) :]
+        held = next((n for n in range(min(len(_END) - 1, len(data)), 0, -1) if data.endswith(_END[:n])), 0)
+        self._held = data[len(data) - held :]
+        return self._decode(data[: len(data) - held]), None
+
+    def _decode(self, data: bytes) -> bytes:
+        """`data` never ends between CR and LF, nor between CRLF and a dot."""
+        if not data:
+            return b""
+        pairs = data.count(b"\r\n")
+        if data.count(b"\n") != pairs or data.count(b"\r") != pairs:
+            self.has_bare_line_end = True
+        surplus, self._surplus = self._surplus, 0
+        return data.replace(b"\r\n.", b"\r\n")[surplus:]

@@ -1,0 +1,151 @@
+"""One message on its way from an SMTP client into the queue.
+
+Guarantees: at most a header and one piece of the body are in memory; nothing is kept of a message that is refused; the
+client's octets follow ours (Received, and what a submission lacks) unchanged. Whatever is wrong with a message is said
+after its end, so that the dialogue never loses its place.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from maillib import maillog
+from maillib.address import Address
+from maillib.errors import AddressError, MailError, StoreFull, TemporaryError
+from maillib.message import fields
+from maillib.message.received import Hop, date_field, message_id_field, received
+from maillib.ports.queue import Draft, Envelope
+from maillib.protocols.smtp import Refused, Reply
+from maillib.protocols.smtp_data import DataDecoder
+
+MAX_HEADER_OCTETS = 1024 * 1024
+"""The header is looked at as a whole before any of it is written."""
+
+PIECE_OCTETS = 64 * 1024
+"""Octets of the body written in one go: most messages need one write."""
+
+REPLIES: Mapping[type[MailError], Reply] = {  # the nearest class on the MRO wins
+    StoreFull: Reply(452, "4.3.1", "No space for mail here now"),
+    TemporaryError: Reply(451, "4.3.0", "That does not work now, try again later"),
+}
+
+
+def reply_to(error: TemporaryError) -> Reply:
+    return next(REPLIES[kind] for kind in type(error).__mro__ if kind in REPLIES)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a message has to keep."""
+
+    max_octets: int
+    max_received: int
+    may_say_from: Callable[[Address], Awaitable[bool]] | None
+    """On submission: whether the account may write as this address. None: not a submission."""
+
+
+class IncomingMessage:
+    """From the 354 to the reply after the dot. `close` has to follow, whatever happens."""
+
+    def __init__(self, draft: Draft, envelope: Envelope, hop: Hop, rules: Rules) -> None:
+        self._draft = draft
+        self._envelope = envelope
+        self._hop = hop
+        self._rules = rules
+        self._decoder = DataDecoder()
+        self._header: bytearray | None = bytearray()
+        """None once it is written."""
+        self._piece = bytearray()
+        self._refusal: Reply | None = None
+        """What is wrong with it; from then on octets are dropped as they come."""
+        self.size_octets = 0
+
+    async def receive(self, octets: bytes) -> bytes | None:
+        """Take octets from the client; what follows the message's end, None: it has not come yet."""
+        content, rest = self._decoder.feed(octets)
+        self.size_octets += len(content)
+        if self._refusal is None:
+            try:
+                await self._keep(content)
+            except Refused as refused:
+                await self._drop(refused.reply)
+            except TemporaryError as error:
+                maillog.problem(what="message", error=str(error))
+                await self._drop(reply_to(error))
+        return rest
+
+    async def finish(self) -> Reply:
+        """Make it ours, or say why not. Returns after the message is durable."""
+        if self._refusal is None:
+            try:
+                if self._header is not None:  # a message that is nothing but a header
+                    await self._take_header(len(self._header))
+                await self._draft.write(bytes(self._piece))
+                await self._draft.commit(self._envelope)
+            except Refused as refused:
+                await self._drop(refused.reply)
+            except TemporaryError as error:
+                maillog.problem(what="message", error=str(error))
+                await self._drop(reply_to(error))
+        return self._refusal or Reply(250, "2.0.0", f"Ok: queued as {self._draft.id}")
+
+    async def close(self) -> None:
+        await self._draft.abort()
+
+    async def _drop(self, reply: Reply) -> None:
+        self._refusal = reply
+        self._header = None
+        self._piece.clear()
+        await self._draft.abort()
+
+    async def _keep(self, content: bytes) -> None:
+        if self.size_octets > self._rules.max_octets:
+            raise Refused(552, "5.3.4", f"At most {self._rules.max_octets} octets are accepted")
+        if self._decoder.has_bare_line_end:
+            raise Refused(550, "5.6.0", "A CR or LF that stands alone is not accepted")
+        if self._header is None:
+            self._piece += content
+        else:
+            seen = len(self._header)
+            self._header += content
+            length = fields.header_length(self._header, seen)
+            if length is not None:
+                await self._take_header(length)
+            elif len(self._header) > MAX_HEADER_OCTETS:
+                raise Refused(552, "5.3.4", f"A header has at most {MAX_HEADER_OCTETS} octets")
+        if len(self._piece) >= PIECE_OCTETS:
+            await self._draft.write(bytes(self._piece))
+            self._piece.clear()
+
+    async def _take_header(self, length: int) -> None:
+        """Check the header, and let what is ours go before it."""
+        assert self._header is not None
+        content, self._header = self._header, None
+        here = list(fields.fields(bytes(content[:length])))
+        names = [name for name, _ in here]
+        if names.count("received") > self._rules.max_received:
+            raise Refused(554, "5.4.6", "Too many hops, the message is going in circles")
+        front = received(self._hop)
+        if self._rules.may_say_from is not None:
+            await self._check_from([value for name, value in here if name == "from"], self._rules.may_say_from)
+            front += self._missing(names)
+        self._piece += front
+        self._piece += content
+
+    def _missing(self, names: list[str]) -> bytes:
+        """RFC 6409 §8.2, §8.3."""
+        date = b"" if "date" in names else date_field(self._hop.when)
+        message_id = b"" if "message-id" in names else message_id_field(self._draft.id, self._hop.hostname)
+        return date + message_id
+
+    async def _check_from(self, values: list[bytes], allowed: Callable[[Address], Awaitable[bool]]) -> None:
+        """What a reader will see as the author is one of the account's own. RFC 6409 §6.1."""
+        if len(values) > 1:
+            raise Refused(550, "5.7.1", "More than one From field")
+        for value in values:
+            try:
+                authors = fields.mailboxes(value)
+            except AddressError:
+                raise Refused(550, "5.7.1", "The From field is malformed") from None
+            for author in authors:
+                if not await allowed(author):
+                    raise Refused(550, "5.7.1", "An address in From is not yours")

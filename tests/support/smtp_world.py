@@ -1,0 +1,181 @@
+"""A house with two users, a queue in memory, and live SMTP ports on loopback."""
+
+import asyncio
+import itertools
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Literal
+
+from maillib.address import Address
+from maillib.errors import AuthenticationFailed, MailError, NotFound
+from maillib.ports.directory import Account, AccountId, Resolution
+from maillib.ports.queue import Envelope, QueueId
+from maillib.runtime.service import ConnectionInfo, Registry
+from maillib.runtime.smtp import SmtpService
+from maillib.sessions.smtp import SmtpSession, Terms
+from maillib.settings.service import Listener
+from maillib.settings.smtp import SmtpSettings
+from tests.support import tls as tls_ends
+from tests.support.live_port import LivePort
+
+ALICE = Account(AccountId(7), Address("alice", "example.test"), "Alice", True, None, None)
+BOB = Account(AccountId(8), Address("bob", "example.test"), "Bob", True, None, None)
+PASSWORD = "sesame, open"
+
+
+class House:
+    """The Directory: alice, bob, the alias sales (alice, bob and a partner), and a postmaster."""
+
+    _people = {  # noqa: RUF012 - never written
+        "alice": ALICE,
+        "bob": BOB,
+        "sales": ALICE,
+        "postmaster": ALICE,
+        "zoë": BOB,
+    }
+
+    async def is_local(self, domain: str) -> bool:
+        return domain == "example.test"
+
+    async def default_domain(self) -> str | None:
+        return "example.test"
+
+    async def resolve(self, address: Address) -> Resolution:
+        if address.domain != "example.test":
+            return Resolution((), (address,))
+        account = self._people.get(address.key.partition("@")[0])
+        if account is None:
+            raise NotFound(str(address))
+        return Resolution((account,), ())
+
+    async def authenticate(self, login: str, password: str, *, service: str) -> Account:
+        if (login, password, service) != ("alice@example.test", PASSWORD, "smtp"):
+            raise AuthenticationFailed(login)
+        return ALICE
+
+    async def account(self, account: AccountId) -> Account:
+        return {ALICE.id: ALICE, BOB.id: BOB}[account]
+
+    async def may_send_as(self, account: AccountId, sender: Address) -> bool:
+        return account == ALICE.id and sender.key in ("alice@example.test", "sales@example.test")
+
+    async def generation(self) -> int:
+        return 1
+
+
+@dataclass
+class Queued:
+    id: QueueId
+    body: bytes
+    envelope: Envelope
+
+
+@dataclass
+class Shelf:
+    """The half of a Queue that accepts."""
+
+    messages: list[Queued] = field(default_factory=list)
+    failure: MailError | None = None
+    """What writing comes to."""
+    gate: asyncio.Event | None = None
+    """Commits wait for it."""
+    open_drafts: int = 0
+
+    def __post_init__(self) -> None:
+        self._numbers = itertools.count(1)
+
+    def draft(self, queue_id: QueueId | None = None) -> "ShelfDraft":
+        return ShelfDraft(self, queue_id or QueueId(f"Q{next(self._numbers)}"))
+
+
+class ShelfDraft:
+    def __init__(self, shelf: Shelf, queue_id: QueueId) -> None:
+        self.id = queue_id
+        self._shelf = shelf
+        self._body = bytearray()
+        self._open = True
+        shelf.open_drafts += 1
+
+    async def write(self, data: bytes) -> None:
+        if self._shelf.failure:
+            raise self._shelf.failure
+        self._body += data
+
+    async def commit(self, envelope: Envelope) -> None:
+        if self._shelf.gate is not None:
+            await self._shelf.gate.wait()
+        self._shelf.messages.append(Queued(self.id, bytes(self._body), envelope))
+        await self.abort()
+
+    async def abort(self) -> None:
+        if self._open:
+            self._open = False
+            self._shelf.open_drafts -= 1
+
+
+@dataclass
+class SmtpWorld:
+    """Where sessions happen. Change what it consists of before `serve`."""
+
+    settings: SmtpSettings = field(default_factory=SmtpSettings)
+    delay_step_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.directory = House()
+        self.queue = Shelf()
+
+    def session(self, info: ConnectionInfo) -> SmtpSession:
+        terms = Terms(
+            hostname="mail.example.test",
+            submission=info.listener.role == "submission",
+            starttls=info.tls_context is not None,
+            cleartext_login=info.listener.cleartext_login,
+            peer_host=info.peer_host,
+        )
+        return SmtpSession(self.settings, self.directory, self.queue, terms, delay_step_s=self.delay_step_s)
+
+    @asynccontextmanager
+    async def serve(
+        self,
+        role: Literal["mx", "submission"] = "mx",
+        *,
+        tls: Literal["none", "starttls", "implicit"] = "starttls",
+        cleartext_login: bool = False,
+    ) -> AsyncIterator[LivePort]:
+        """A live port until the block ends; then waits for the sessions, so that a test cannot leave one behind."""
+        registry = Registry()
+        server_context, _ = tls_ends.contexts()
+        numbers = itertools.count(1)
+
+        async def nothing() -> None:
+            pass
+
+        service = SmtpService(registry, hostname="mail.example.test", new_dialogue=self.session, close=nothing)
+
+        def protocol() -> asyncio.Protocol:
+            number = next(numbers)
+            return service.protocol(
+                ConnectionInfo(
+                    conn=f"test.{number:x}",
+                    peer_host="127.0.0.1",
+                    peer_port=number,
+                    listener=Listener(host="127.0.0.1", port=0, tls=tls, role=role, cleartext_login=cleartext_login),
+                    since=time.time(),
+                    tls=tls == "implicit",
+                    tls_context=server_context if tls == "starttls" else None,
+                )
+            )
+
+        sock = socket.create_server(("127.0.0.1", 0))
+        server = await asyncio.get_running_loop().create_server(
+            protocol, sock=sock, ssl=server_context if tls == "implicit" else None
+        )
+        try:
+            yield LivePort(sock.getsockname()[1], registry)
+        finally:
+            server.close()
+            async with asyncio.timeout(20):
+                await registry.wait_idle()
