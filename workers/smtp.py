@@ -32,12 +32,12 @@ if not __package__:  # started as a file, not with -m
 from maillib.runtime.program import main
 
 if TYPE_CHECKING:
-    from maillib.runtime.service import Registry, Service
+    from maillib.runtime.service import Build, Registry, Service
     from maillib.settings.service import ServiceConfig
 
 
-async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
-    """Open the engines and say how a session is made."""
+def load() -> "Build":
+    """Import what SMTP needs, and say how the service is built."""
     from maillib.embedded.directory import EmbeddedDirectory
     from maillib.embedded.queue import EmbeddedQueue
 
@@ -46,28 +46,31 @@ async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
     from maillib.sessions.smtp import SmtpSession, Terms
     from maillib.settings.smtp import SmtpSettings
 
-    settings = config.settings
-    assert isinstance(settings, SmtpSettings)
-    state_dir = Path(config.state_dir)
-    directory = EmbeddedDirectory(state_dir)
-    queue = EmbeddedQueue(state_dir)
+    async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
+        settings = config.settings
+        assert isinstance(settings, SmtpSettings)
+        state_dir = Path(config.state_dir)
+        directory = EmbeddedDirectory(state_dir)
+        queue = EmbeddedQueue(state_dir)
 
-    def new_session(info: ConnectionInfo) -> SmtpSession:
-        terms = Terms(
-            hostname=config.hostname,
-            submission=info.listener.role == "submission",
-            starttls=info.tls_context is not None,
-            cleartext_login=info.listener.cleartext_login,
-            peer_host=info.peer_host,
-        )
-        return SmtpSession(settings, directory, queue, terms)
+        def new_session(info: ConnectionInfo) -> SmtpSession:
+            terms = Terms(
+                hostname=config.hostname,
+                submission=info.listener.role == "submission",
+                starttls=info.tls_context is not None,
+                cleartext_login=info.listener.cleartext_login,
+                peer_host=info.peer_host,
+            )
+            return SmtpSession(settings, directory, queue, terms)
 
-    async def close() -> None:
-        await queue.close()
-        await directory.close()
+        async def close() -> None:
+            await queue.close()
+            await directory.close()
 
-    return SmtpService(registry, hostname=config.hostname, new_dialogue=new_session, close=close)
+        return SmtpService(registry, hostname=config.hostname, new_dialogue=new_session, close=close)
+
+    return build
 
 
 if __name__ == "__main__":
-    sys.exit(main(__file__, "smtp", build))
+    sys.exit(main(__file__, "smtp", load))
