@@ -6,10 +6,10 @@ value does not hide the mistakes beside it. What has a wrong type or form is pas
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
-from orchestrator.fields import SocketAddress, absolute, is_user_name
+from orchestrator.fields import WILDCARDS, SocketAddress, absolute, is_user_name
 from orchestrator.iniword import ini_word
 from orchestrator.problems import Problem, Where, nearest, path_text, shown
 from orchestrator.yamltext import Document, Plain
@@ -54,18 +54,19 @@ def _names(document: Document, services: Mapping[str, Plain]) -> Iterator[Proble
 
 
 def _ports(document: Document, services: Mapping[str, dict[str, Plain]]) -> Iterator[Problem]:
-    taken: dict[int, list[tuple[SocketAddress, Where]]] = {}
+    taken: dict[int, dict[str, tuple[SocketAddress, Where]]] = {}
     for name, service in services.items():
         for where, address in _addresses(name, service):
-            others = taken.setdefault(address.port, [])
-            clash = next((found for found in others if address.clashes_with(found[0])), None)
-            others.append((address, where))
-            if clash is None:
-                continue
-            line = document.position(clash[1]).line
-            message = f"{address} is taken by {clash[0]} in line {line}; allowed: each port once"
-            hint = "write :PORT for IPv4 and IPv6" if "::" in (address.host, clash[0].host) else None
-            yield document.problem(where, message, code="port-taken", hint=hint)
+            others = taken.setdefault(address.port, {})  # by host; looked up, not searched: there may be thousands
+            likely = (others[host] for host in (address.host, *WILDCARDS) if host in others)
+            near = chain(likely, others.values() if address.host in WILDCARDS else ())
+            clash = next((found for found in near if address.clashes_with(found[0])), None)
+            others.setdefault(address.host, (address, where))
+            if clash is not None:
+                line = document.position(clash[1]).line
+                message = f"{address} is taken by {clash[0]} in line {line}; allowed: each port once"
+                hint = "write :PORT for IPv4 and IPv6" if "::" in (address.host, clash[0].host) else None
+                yield document.problem(where, message, code="port-taken", hint=hint)
 
 
 def _addresses(name: str, service: Mapping[str, Plain]) -> Iterator[tuple[Where, SocketAddress]]:

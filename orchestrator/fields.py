@@ -196,6 +196,10 @@ def _annotation(hint: object) -> object:
 # Names and addresses
 
 
+WILDCARDS = ("", "::", "0.0.0.0")  # noqa: S104 - compared, not bound
+"""Hosts that stand for many addresses."""
+
+
 @dataclass(frozen=True, slots=True)
 class SocketAddress:
     """Where a listener listens."""
@@ -231,12 +235,12 @@ class SocketAddress:
         """
         if self.port != other.port:
             return False
-        wide = {"", "::"}
-        if self.host in wide or other.host in wide:
+        hosts = {self.host, other.host}
+        if hosts & {"", "::"}:
             return True
-        if "0.0.0.0" in (self.host, other.host):  # noqa: S104 - compared, not bound
-            return (":" in self.host) == (":" in other.host)
-        return self.host == other.host
+        if "0.0.0.0" in hosts:  # noqa: S104 - compared, not bound
+            return not any(":" in host for host in hosts)
+        return len(hosts) == 1
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -9,14 +9,20 @@ import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from maillib.errors import MailError
 
 Where = tuple[str | int, ...]
 """Keys and list indexes from the top of a file down to one value."""
 
+MAX_PROBLEMS = 500
+"""More than anybody reads: a file that is wrong in each of 100,000 places is given up here, in a second."""
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_@.+-]{1,80}")
 _SHOWN_CHARACTERS = 60
+_HINT_CHARACTERS = 60
+_HINT_CANDIDATES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,5 +95,5 @@ def shown(value: object) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """The hint for a name that is not known: the one that was probably meant."""
-    found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name[:_HINT_CHARACTERS], list(islice(known, _HINT_CANDIDATES)), n=1)
     return f"did you mean {path_text((found[0],))}?" if found else None

@@ -7,6 +7,7 @@ to be done about it (plan).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from maillib.settings.service import Listener, ServiceConfig, TlsFiles
 from orchestrator import model, yamltext
 from orchestrator.crosscheck import crosscheck
 from orchestrator.fields import SocketAddress, absolute
-from orchestrator.problems import Problem, SpecErrors
+from orchestrator.problems import MAX_PROBLEMS, Problem, SpecErrors
 from orchestrator.validation import elsewhere, validate
 from orchestrator.yamltext import Document
 
@@ -66,7 +67,7 @@ def resolve(document: Document, path: Path) -> Spec:
     services, found = _services(document)
     default_state_dir = model.SpecFile.model_fields["state_dir"].default
     problems = [*document.problems, *problems, *found]
-    problems += elsewhere(crosscheck(document, folder, default_state_dir), problems)
+    problems += elsewhere(islice(crosscheck(document, folder, default_state_dir), MAX_PROBLEMS), problems)
     if problems or top is None:
         raise SpecErrors(problems)
     state_dir = Path(absolute(folder, top.state_dir))
@@ -114,6 +115,8 @@ def _services(document: Document) -> tuple[dict[str, model.AnyService], list[Pro
         else:
             _, found = validate(document, model.UnknownService, where)
         problems += found
+        if len(problems) >= MAX_PROBLEMS:
+            break
     return services, problems
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from orchestrator.problems import Problem, Where, nearest, shown
+from orchestrator.problems import MAX_PROBLEMS, Problem, Where, nearest, shown
 from orchestrator.yamltext import Document, kind_of
 
 
@@ -58,7 +58,8 @@ def validate(document: Document, kind: type[M], where: Where = ()) -> tuple[M | 
     try:
         return kind.model_validate(value), []
     except ValidationError as error:
-        found = [_problem(document, kind, where, details) for details in error.errors(include_url=False)]
+        told = error.errors(include_url=False)[:MAX_PROBLEMS]
+    found = [_problem(document, kind, where, details) for details in told]
     return None, elsewhere(found, document.problems)
 
 

@@ -19,7 +19,7 @@ from typing import NoReturn, Protocol, Union
 
 import yaml
 
-from orchestrator.problems import Position, Problem, SpecErrors, Where, path_text, shown
+from orchestrator.problems import MAX_PROBLEMS, Position, Problem, SpecErrors, Where, path_text, shown
 
 Plain = Union[None, bool, int, float, str, list["Plain"], dict[str, "Plain"]]  # noqa: UP007 - recursive
 Scalar = None | bool | int | float | str
@@ -296,6 +296,8 @@ class _Reader:
         if key is not None:
             where = (*where, key)
         self.problems.append(_at(position, self._file, code, message, where, hint))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise SpecErrors(self.problems)
 
     def _tag(self, tag: str | None, position: Position) -> None:
         if tag is not None:

@@ -11,7 +11,7 @@ from maillib.settings.service import Limits, Listener, Stop, TlsFiles
 from orchestrator import spec, yamltext
 from orchestrator.fields import SocketAddress
 from orchestrator.iniword import ini_word
-from orchestrator.problems import SpecErrors
+from orchestrator.problems import MAX_PROBLEMS, SpecErrors
 from orchestrator.render import service_file
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -165,3 +165,25 @@ def test_words_that_may_not_reach_the_ini(text: str) -> None:
     """One character outside of the alphabet is enough to refuse."""
     with pytest.raises(ValueError, match="holds"):
         ini_word(text)
+
+
+@pytest.mark.parametrize(
+    "services",
+    [
+        "".join(f"  s{n}: {{protocol: spool, depends_on: [t{n}]}}\n" for n in range(20_000)),
+        "".join(f"  s{n}: {{protocol: spool, proceses: 1}}\n" for n in range(20_000)),
+        "".join(f"  s{n}: {{protocol: spool, depends_on: [s{n + 1}]}}\n" for n in range(20_000)),
+        "  p: {protocol: pop, listen: [" + "{address: ':1'}," * 50_000 + "]}\n",
+        "".join(
+            f"  s{n}: {{protocol: pop, listen: [{{address: '127.0.{n >> 8}.{n & 255}:1'}}]}}\n" for n in range(9_000)
+        ),
+        "  s: {protocol: spool}\n" * 30_000,
+    ],
+    ids=["unknown-dependencies", "unknown-keys", "long-chain", "one-port", "one-port-many-hosts", "duplicates"],
+)
+def test_a_file_full_of_anything_is_answered(services: str) -> None:
+    """The largest file, wrong everywhere, takes no more than the test's limit of time, and few enough lines to read."""
+    try:
+        resolve(f"{TOP}services:\n{services}")
+    except SpecErrors as refused:
+        assert 0 < len(refused.problems) <= 2 * MAX_PROBLEMS
