@@ -16,7 +16,7 @@ MAX_LOCAL_OCTETS = 64
 MAX_DOMAIN_OCTETS = 255
 """RFC 5321 §4.5.3.1.2."""
 
-_ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~-"
+_ATEXT = r"-A-Za-z0-9!#$%&'*+/=?^_`{|}~"
 _DOT_ATOM = re.compile(rf"[{_ATEXT}\u0080-\U0010ffff]+(?:\.[{_ATEXT}\u0080-\U0010ffff]+)*")
 _QUOTED = re.compile(r'"(?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*"')
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
