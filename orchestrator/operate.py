@@ -20,7 +20,7 @@ from maillib.settings import service as service_file
 from orchestrator import generation, probe, status
 from orchestrator.errors import ChangeRefused, NotReady
 from orchestrator.place import Place
-from orchestrator.supervisor import IDLE, POLL_S, ProgramState, Supervisor
+from orchestrator.supervisor import EXIT_CODES, IDLE, POLL_S, Program, ProgramState, Supervisor
 
 CHANGE_S = 90.0
 """A reload or restart beyond the wait for old generations: new workers 30 s, a dry start 30 s, and some."""
@@ -79,7 +79,7 @@ def wait_ready(place: Place, name: str, *, timeout_s: float) -> None:
             if master is not None and program is not None and master.pid == program.pid:
                 if master.state == "running" and master.digest == file.digest:
                     break
-            elif program is None or program.state in (ProgramState.FATAL, ProgramState.EXITED):
+            elif program is None or _has_ended(program):
                 raise NotReady(f"{name} is not ready: {_reason(place, name, None)}")
             failing = master is not None and master.last_error is not None
             if time.monotonic() > min(deadline, begun + FAILING_S if failing else deadline):
@@ -205,6 +205,12 @@ def stop_unsupervised(place: Place, names: Iterable[str]) -> None:
 
 def _finishing(place: Place, names: Iterable[str]) -> bool:
     return any(True for name in names for _ in control.read_records(place.run, name))
+
+
+def _has_ended(program: Program) -> bool:
+    """It does not run, and supervisord will not start it again by itself."""
+    retried = program.state is ProgramState.EXITED and program.exit_status not in EXIT_CODES
+    return program.state in IDLE and not retried
 
 
 def _reason(place: Place, name: str, master: status.Master | None) -> str:

@@ -106,7 +106,7 @@ class Live:
     loaded: bool
     """supervisord has a program for it."""
     serving: bool
-    """A master answers."""
+    """A master answers that is not stopping."""
     supervised: bool
     """That master is the one supervisord has started."""
     digest: str | None

@@ -84,7 +84,7 @@ def _live(place: Place, name: str, seen: Seen, applied: Wanted | None, *, dated:
         name=name,
         state=status.state(seen, control.now()).value,
         loaded=seen.program is not None,
-        serving=seen.master is not None,
+        serving=seen.master is not None and seen.master.state != "draining",
         supervised=seen.supervised,
         digest=seen.master.digest if seen.master else applied.digest if applied else None,
         code=seen.master.code if seen.master else None,
