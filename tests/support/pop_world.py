@@ -9,8 +9,10 @@ from maillib.errors import AuthenticationFailed, NotFound
 from maillib.memory.blobs import MemoryBlobs
 from maillib.memory.index import MemoryIndex
 from maillib.memory.leases import MemoryLeases
+from maillib.ports.blobs import Blobs
 from maillib.ports.directory import Account, AccountId, Resolution
-from maillib.ports.index import INBOX, NewMessage
+from maillib.ports.index import INBOX, Index, NewMessage
+from maillib.ports.leases import Leases
 from maillib.sessions.pop import PopSession, Ports, Terms
 from maillib.settings.pop import PopSettings
 
@@ -59,9 +61,10 @@ class PopWorld:
 
     def __post_init__(self) -> None:
         self.directory = OneAccount()
-        self.blobs = MemoryBlobs()
-        self.index = MemoryIndex(self.blobs, self.directory.account)
-        self.leases = MemoryLeases()
+        memory = MemoryBlobs()
+        self.blobs: Blobs = memory
+        self.index: Index = MemoryIndex(memory, self.directory.account)
+        self.leases: Leases = MemoryLeases()
         self._delivered = 0
 
     async def deliver(self, *bodies: bytes, prefix: bytes = b"") -> None:
