@@ -68,7 +68,9 @@ class QueueItem:
     id: QueueId
     state: QueueState
     size_octets: int
-    envelope: Envelope
+    queued: datetime
+    envelope: Envelope | None
+    """None: it cannot be read (the state is corrupt, or soon will be)."""
     next_attempt: datetime | None
     """None: now, being tried, held or corrupt."""
 
@@ -103,10 +105,19 @@ class Draft(Protocol):
 
 
 class Queue(Protocol):
-    def draft(self) -> Draft: ...
+    def draft(self, queue_id: QueueId | None = None) -> Draft:
+        """A new message, under a new ID unless one is given.
+
+        A given ID makes the commit idempotent: while a message is queued under it, another commit adds nothing. Only
+        whoever holds the claim that the ID is derived from may give one.
+        """
 
     async def claim(self, limit: int) -> Sequence[Claim]:
-        """At most `limit` messages whose time has come, oldest attempt first; empty: none now."""
+        """At most `limit` messages whose time has come; empty: none now.
+
+        New ones in the order of arrival, deferred ones by their next attempt; neither kind waits for all of the other.
+        A damaged message is set aside (corrupt) instead of being claimed. Raises StoreFull, Transient.
+        """
 
     async def wait(self, timeout_s: float) -> None:
         """Return when something may be claimable: a commit, an attempt whose time has come, or the time-out."""
@@ -115,10 +126,13 @@ class Queue(Protocol):
         """Every recipient has its end: remove message and envelope."""
 
     async def retry(self, claim: Claim, envelope: Envelope, next_attempt: datetime) -> None:
-        """Keep it as `envelope` says now and let it be claimed from `next_attempt` on."""
+        """Keep it as `envelope` says now and let it be claimed from `next_attempt` on. Durable on return.
+
+        Where there is no room to write that down, it waits all the same, with the envelope it had.
+        """
 
     async def update(self, claim: Claim, envelope: Envelope) -> Claim:
-        """Write down progress and keep the claim. Durable on return."""
+        """Write down progress and keep the claim. Durable on return. Raises StoreFull, Transient: nothing changed."""
 
     async def release(self, claim: Claim) -> None:
         """Give it back untouched; it can be claimed at once."""
@@ -130,7 +144,10 @@ class Queue(Protocol):
         """Raises NotFound."""
 
     async def retry_now(self, queue_id: QueueId) -> None:
-        """Let a deferred message be claimed at once. Raises NotFound, Conflict (being tried now)."""
+        """Let a message that waits, is held or was set aside be claimed at once.
+
+        Raises NotFound, Conflict (being tried now), StoreUnusable (still damaged).
+        """
 
     async def remove(self, queue_id: QueueId) -> None:
         """Delete a message that nobody works on. Raises NotFound, Conflict (being tried now)."""

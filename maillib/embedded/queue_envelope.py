@@ -1,0 +1,177 @@
+"""ID.json: the envelope of a queued message as text that a person can read, and back.
+
+Guarantees: `decode(encode(x)) == x`; no file, whatever is in it, raises anything but StoreUnusable; what a newer
+version wrote is refused, not guessed at.
+
+    {
+      "version": 1,
+      "id": "06EKXK0ZQW2T7V3A",
+      "queued": "2026-11-25T13:51:56.123456Z",
+      "sender": "alice@example.test",            null: the null reverse-path
+      "account": 1,                              who had logged in; null: nobody
+      "peer": "192.0.2.1",
+      "body_8bit": true,
+      "smtputf8": false,
+      "size_octets": 2304,                       of ID.eml
+      "recoveries": 0,                           processes in a row that died while they had it
+      "recipients": [
+        {"address": "bob@example.test", "state": "deferred", "attempts": 2,
+         "last_reply": "4.2.2 bob@example.test is over quota", "original": null}
+      ]
+    }
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar, Union
+
+from maillib.address import Address
+from maillib.errors import AddressError, StoreUnusable
+from maillib.ports.directory import AccountId
+from maillib.ports.queue import Envelope, QueueId, Recipient, RecipientState
+
+VERSION = 1
+
+MAX_OCTETS = 64 * 1024 * 1024
+"""Above what 50,000 recipients (the most that SMTP can be set to) with the longest addresses and replies need."""
+
+_Json = Union[None, bool, int, float, str, list["_Json"], dict[str, "_Json"]]  # noqa: UP007 - recursive
+_Object = Mapping[str, _Json]
+T = TypeVar("T", str, int, bool)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEnvelope:
+    """What ID.json holds."""
+
+    id: QueueId
+    envelope: Envelope
+    size_octets: int
+    recoveries: int = 0
+
+
+def encode(stored: StoredEnvelope) -> bytes:
+    envelope = stored.envelope
+    recipients: list[_Json] = [
+        {
+            "address": str(recipient.address),
+            "state": recipient.state.value,
+            "attempts": recipient.attempts,
+            "last_reply": recipient.last_reply,
+            "original": None if recipient.original is None else str(recipient.original),
+        }
+        for recipient in envelope.recipients
+    ]
+    data: dict[str, _Json] = {
+        "version": VERSION,
+        "id": stored.id,
+        "queued": envelope.queued.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "sender": None if envelope.sender is None else str(envelope.sender),
+        "account": envelope.account,
+        "peer": envelope.peer,
+        "body_8bit": envelope.body_8bit,
+        "smtputf8": envelope.smtputf8,
+        "size_octets": stored.size_octets,
+        "recoveries": stored.recoveries,
+        "recipients": recipients,
+    }
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"  # a lone surrogate becomes the escape that JSON has for it
+
+
+def decode(octets: bytes, queue_id: QueueId) -> StoredEnvelope:
+    """Raises StoreUnusable that says what is wrong with the file of `queue_id`."""
+    try:
+        data = _parse(octets)
+        if data.get("version") != VERSION:
+            raise StoreUnusable(f"version {data.get('version')!r}; this program knows {VERSION}")
+        if data.get("id") != queue_id:
+            raise StoreUnusable(f"the ID in it is {data.get('id')!r}")
+        return StoredEnvelope(
+            id=queue_id,
+            envelope=_envelope(data),
+            size_octets=_number(data, "size_octets"),
+            recoveries=_number(data, "recoveries"),
+        )
+    except (AddressError, StoreUnusable) as error:
+        raise StoreUnusable(f"{queue_id}.json: {error}") from None
+
+
+def _parse(octets: bytes) -> _Object:
+    try:
+        data: _Json = json.loads(octets)
+    except (ValueError, RecursionError) as error:
+        raise StoreUnusable(f"no JSON: {error}") from None
+    if not isinstance(data, dict):
+        raise StoreUnusable("no JSON object")
+    return data
+
+
+def _envelope(data: _Object) -> Envelope:
+    recipients = data.get("recipients")
+    if not isinstance(recipients, list) or not recipients:
+        raise StoreUnusable("no recipients")
+    account = _optional(data, "account", int)
+    return Envelope(
+        sender=_optional_address(data, "sender"),
+        recipients=tuple(_recipient(one) for one in recipients),
+        queued=_time(_need(data, "queued", str)),
+        account=None if account is None else AccountId(account),
+        peer=_need(data, "peer", str),
+        body_8bit=_need(data, "body_8bit", bool),
+        smtputf8=_need(data, "smtputf8", bool),
+    )
+
+
+def _recipient(data: _Json) -> Recipient:
+    if not isinstance(data, dict):
+        raise StoreUnusable("a recipient is no object")
+    return Recipient(
+        address=Address.parse(_need(data, "address", str)),
+        state=_state(_need(data, "state", str)),
+        attempts=_number(data, "attempts"),
+        last_reply=_optional(data, "last_reply", str),
+        original=_optional_address(data, "original"),
+    )
+
+
+def _need(data: _Object, key: str, kind: type[T]) -> T:
+    value = data.get(key)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise StoreUnusable(f"{key} is no {kind.__name__}")
+    return value
+
+
+def _number(data: _Object, key: str) -> int:
+    value = _need(data, key, int)
+    if value < 0:
+        raise StoreUnusable(f"{key} is negative")
+    return value
+
+
+def _optional(data: _Object, key: str, kind: type[T]) -> T | None:
+    return None if data.get(key) is None else _need(data, key, kind)
+
+
+def _optional_address(data: _Object, key: str) -> Address | None:
+    text = _optional(data, key, str)
+    return None if text is None else Address.parse(text)
+
+
+def _state(text: str) -> RecipientState:
+    try:
+        return RecipientState(text)
+    except ValueError:
+        raise StoreUnusable(f"recipient state {text!r} is unknown") from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        raise StoreUnusable(f"queued {text!r} is no time") from None
+    if when.tzinfo is None:
+        raise StoreUnusable(f"queued {text!r} has no zone")
+    return when
