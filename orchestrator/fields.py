@@ -1,200 +1,35 @@
-"""Types of the values a person writes: durations, sizes, addresses, host names, paths, references to secrets.
+"""Types of the values a person writes: addresses, host names, paths, references to secrets.
 
-Each refuses with what is wrong and what is allowed. The settings classes of `maillib.settings` stay plain: `Settings`
-turns one of them into a strict model, reading `Unit` and `Range` where they stand beside a field.
+Each refuses with what is wrong and what is allowed.
 """
 
-import dataclasses
 import ipaddress
 import os.path
 import re
-import typing
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    GetCoreSchemaHandler,
-    Strict,
-    WithJsonSchema,
-    create_model,
-    model_validator,
-)
-from pydantic_core import CoreSchema, core_schema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from maillib.address import normalize_domain
+from maillib.address import MAX_DOMAIN_OCTETS, normalize_domain
 from maillib.errors import AddressError
-from maillib.settings.base import Range, Unit
+from maillib.settings.base import Range
 from orchestrator.problems import shown
 from orchestrator.secret import SecretRef
+from orchestrator.settingsmodel import within
 from orchestrator.validation import Model, refuse
 from orchestrator.yamltext import kind_of
 
-_DURATION = re.compile(r"([0-9]{1,9})([smhd])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_SIZE = re.compile(r"([0-9]{1,15})(KiB|MiB|GiB)?")
-_OCTETS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _PORT = re.compile(r"[1-9][0-9]{0,4}")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CREDENTIAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._@-]{0,254}")
 
-
-# Numbers with a unit
-
-
-def seconds(value: object) -> float:
-    """`30s 5m 4h 5d` in seconds."""
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        return float(int(match[1]) * _SECONDS[match[2]])
-    hint = f"write {value}s?" if isinstance(value, int) and not isinstance(value, bool) else None
-    raise refuse("duration", f"{shown(value)} is no duration; allowed: a whole number and s, m, h or d", hint)
-
-
-def octets(value: object) -> int:
-    """A number of octets, or one in `KiB MiB GiB`."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
-        return int(match[1]) * _OCTETS.get(match[2], 1)
-    hint = None
-    if isinstance(value, str) and (close := re.fullmatch(r"([0-9]+) ?([kmg])i?b?", value.lower())):
-        hint = f"write {close[1]}{close[2].upper()}iB?"
-    raise refuse("size", f"{shown(value)} is no size; allowed: octets, or a whole number and KiB, MiB or GiB", hint)
-
-
-def duration_text(value: float) -> str:
-    """`value` seconds as a person writes them; with a fraction, as plain seconds."""
-    for unit, factor in reversed(_SECONDS.items()):
-        if value and value % factor == 0:
-            return f"{int(value) // factor}{unit}"
-    return f"{value:g}s"
-
-
-def size_text(value: int) -> str:
-    for unit, factor in reversed(_OCTETS.items()):
-        if value and value % factor == 0:
-            return f"{value // factor}{unit}"
-    return str(value)
-
-
-_UNITS: dict[str, tuple[Callable[[object], object], Callable[..., str], dict[str, object]]] = {
-    "seconds": (seconds, duration_text, {"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
-    "octets": (
-        octets,
-        size_text,
-        {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}]},
-    ),
-}
-"""Name of a `Unit` to parser, text for messages, JSON Schema."""
-
-
-def unit_text(unit: str, value: float) -> str:
-    """A number of settings as a person writes it in that unit; empty `unit`: a plain number."""
-    return _UNITS[unit][1](value) if unit else f"{value:.15g}"
-
-
-def _within(limits: Range, *, unit: str) -> AfterValidator:
-    def check(value: object) -> object:
-        """Of a list, the number of items."""
-        number = len(value) if isinstance(value, tuple) else value
-        assert isinstance(number, int | float)
-        if limits.least <= number <= limits.most:
-            return value
-        counted = f"{number} items are" if isinstance(value, tuple) else f"{unit_text(unit, number)} is"
-        raise refuse("out-of-range", f"{counted} out of range; allowed: {_range_text(limits, unit)}")
-
-    return AfterValidator(check)
-
-
 Processes = Annotated[
-    int, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 64}), _within(Range(1, 64), unit="")
+    int, WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 64}), within(Range(1, 64), unit="")
 ]
 """More than any host of today has use for; each is a Python process of some 30 MB."""
-
-
-def _range_text(limits: Range, unit: str) -> str:
-    return f"{unit_text(unit, limits.least)} to {unit_text(unit, limits.most)}"
-
-
-# Plain dataclasses as strict models
-
-
-class Settings:
-    """Marks a field whose type is a plain dataclass of `maillib.settings`; the value is an instance of that."""
-
-    def __get_pydantic_core_schema__(self, source: type, handler: GetCoreSchemaHandler) -> CoreSchema:
-        names = [field.name for field in dataclasses.fields(source)]
-
-        def build(value: Model) -> object:
-            return source(**{name: getattr(value, name) for name in names})
-
-        return core_schema.no_info_after_validator_function(build, handler.generate_schema(model_of(source)))
-
-
-@cache
-def model_of(kind: type) -> type[Model]:
-    """The strict model of a settings dataclass: the same fields and defaults, units read as a person writes them."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    fields = {field.name: (_annotation(hints[field.name]), _default(field)) for field in dataclasses.fields(kind)}
-    made = create_model(kind.__name__, __base__=Model, __doc__=kind.__doc__, **fields)  # type: ignore[call-overload]
-    return typing.cast(type[Model], made)
-
-
-def written_default(kind: type, name: str) -> object:
-    """The default of a settings field, numbers as a person writes them. Raises KeyError when it has none."""
-    field = next(field for field in dataclasses.fields(kind) if field.name == name)
-    if field.default is dataclasses.MISSING:
-        raise KeyError(name)
-    hint = typing.get_type_hints(kind, include_extras=True)[name]
-    if isinstance(field.default, tuple):
-        return [_written(_metadata(typing.get_args(_metadata(hint)[0])[0])[1], item) for item in field.default]
-    return _written(_metadata(hint)[1], field.default)
-
-
-def _written(metadata: tuple[object, ...], value: object) -> object:
-    unit = next((entry.name for entry in metadata if isinstance(entry, Unit)), "")
-    return unit_text(unit, value) if unit and isinstance(value, int | float) else value
-
-
-def _metadata(hint: object) -> tuple[object, tuple[object, ...]]:
-    """A type, and what is written beside it."""
-    if typing.get_origin(hint) is Annotated:
-        bare, *metadata = typing.get_args(hint)
-        return bare, tuple(metadata)
-    return hint, ()
-
-
-def _default(field: "dataclasses.Field[object]") -> object:
-    return ... if field.default is dataclasses.MISSING else field.default
-
-
-def _annotation(hint: object) -> object:
-    hint, metadata = _metadata(hint)
-    if typing.get_origin(hint) is tuple:
-        item = _annotation(typing.get_args(hint)[0])
-        hint = Annotated[tuple[item, ...], Strict(False)]  # type: ignore[valid-type]  # YAML gives a list
-    unit = next((entry.name for entry in metadata if isinstance(entry, Unit)), "")
-    limits = next((entry for entry in metadata if isinstance(entry, Range)), None)
-    added: list[object] = []
-    if unit:
-        parse, _, schema = _UNITS[unit]
-        allowed = _range_text(limits, unit) if limits else unit
-        added += [BeforeValidator(parse), WithJsonSchema({**schema, "x-allowed": allowed})]
-    elif limits and hint is int:
-        added.append(WithJsonSchema({"type": "integer", "minimum": limits.least, "maximum": limits.most}))
-    if limits:
-        added.append(_within(limits, unit=unit))
-    return Annotated[(hint, *added)] if added else hint
-
-
-# Names and addresses
-
 
 WILDCARDS = ("", "::", "0.0.0.0")  # noqa: S104 - compared, not bound
 """Hosts that stand for many addresses."""
@@ -255,7 +90,7 @@ def _address(text: str) -> str:
 
 def _hostname(text: str) -> str:
     try:
-        name = normalize_domain(text)
+        name = normalize_domain(text) if len(text) <= MAX_DOMAIN_OCTETS else ""
     except AddressError:
         name = ""
     if not name or name.rpartition(".")[2].isdigit():
@@ -284,9 +119,6 @@ Hostname = Annotated[str, AfterValidator(_hostname)]
 AddressText = Annotated[str, AfterValidator(_address)]
 UserName = Annotated[str, AfterValidator(_user)]
 PathText = Annotated[str, AfterValidator(_path)]
-
-
-# Secrets
 
 
 def _reference(value: object) -> object:

@@ -12,7 +12,8 @@ from maillib.settings.pop import PopSettings
 from maillib.settings.service import Limits, Stop
 from maillib.settings.smtp import SmtpSettings
 from maillib.settings.spool import SpoolSettings
-from orchestrator.fields import AddressText, Hostname, KeyFile, PathText, Processes, Settings, UserName
+from orchestrator.fields import AddressText, Hostname, KeyFile, PathText, Processes, UserName
+from orchestrator.settingsmodel import Settings
 from orchestrator.validation import Model, refuse
 
 TlsMode = Literal["none", "starttls", "implicit"]

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from maillib.settings.service import SETTINGS, Limits, Stop
-from orchestrator import crosscheck, fields, model
+from orchestrator import crosscheck, fields, model, settingsmodel
 from orchestrator.fielddocs import field_docs, summary
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -73,4 +73,4 @@ def _describe(kind: type, definition: JsonObject) -> None:
         if isinstance(shape.get("default"), dict):
             del shape["default"]  # of the parts, each key has its own
         elif dataclasses.is_dataclass(kind) and "default" in shape:
-            shape["default"] = fields.written_default(kind, name)
+            shape["default"] = settingsmodel.written_default(kind, name)

@@ -76,7 +76,7 @@ def duration(text: str) -> float:
         return float(text)
     from pydantic_core import PydanticCustomError
 
-    from orchestrator.fields import seconds
+    from orchestrator.units import seconds
 
     try:
         return seconds(text)
