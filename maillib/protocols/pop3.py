@@ -10,13 +10,13 @@ the line bad. Octets over 127 are taken in user names and passwords only, as UTF
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
 from maillib.errors import PeerError
+from maillib.protocols.sasl import Malformed, decode_base64
 
 MAX_COMMAND_OCTETS = 255
 """With the line end. RFC 2449 §4."""
@@ -154,8 +154,10 @@ class Pop3Server:
 def _answer(line: bytes) -> SaslAnswer | BadCommand:
     if line == b"*":
         return SaslAnswer(None)
-    data = _decode_base64(line)
-    return BadCommand("AUTH", "that is not base64") if data is None else SaslAnswer(data)
+    try:
+        return SaslAnswer(decode_base64(line))
+    except Malformed:
+        return _NOT_BASE64
 
 
 def _command(whole: bytes) -> Command | BadCommand:
@@ -199,8 +201,10 @@ def _auth(arguments: list[str]) -> Auth | BadCommand:
         case [mechanism, "="]:
             return Auth(mechanism.upper(), b"")
         case [mechanism, initial]:
-            data = _decode_base64(initial.encode())
-            return BadCommand("AUTH", "that is not base64") if data is None else Auth(mechanism.upper(), data)
+            try:
+                return Auth(mechanism.upper(), decode_base64(initial.encode()))
+            except Malformed:
+                return _NOT_BASE64
     return BadCommand("AUTH", "AUTH takes a mechanism and at most one response")
 
 
@@ -227,14 +231,8 @@ def _numbered(keyword: str, arguments: list[str]) -> Command | BadCommand:
 _PLAIN = frozenset(command.value for command in Plain)
 _NUMBERS = {"RETR": (1, 1), "DELE": (1, 1), "TOP": (2, 2), "LIST": (0, 1), "UIDL": (0, 1)}
 _ARGUMENTS = {(1, 1): "a message number", (2, 2): "a message number and a number of lines", (0, 1): "at most a number"}
+_NOT_BASE64 = BadCommand("AUTH", "that is not base64")
 _KEYWORDS = _PLAIN | _NUMBERS.keys() | {"USER", "PASS", "AUTH"}
-
-
-def _decode_base64(text: bytes) -> bytes | None:
-    try:
-        return base64.b64decode(text, validate=True)
-    except binascii.Error:
-        return None
 
 
 def ok(text: str) -> bytes:
@@ -247,8 +245,10 @@ def err(text: str, code: str | None = None) -> bytes:
     return f"-ERR [{code}] {text}\r\n".encode() if code else f"-ERR {text}\r\n".encode()
 
 
-CHALLENGE = b"+ \r\n"
-"""An empty challenge: PLAIN has nothing to ask. RFC 5034 §4."""
+def challenge(data: bytes) -> bytes:
+    """What a SASL mechanism asks. RFC 5034 §4."""
+    return b"+ " + base64.b64encode(data) + b"\r\n"
+
 
 END = b".\r\n"
 """Ends every answer of several lines."""

@@ -29,7 +29,7 @@ from maillib.ports.blobs import Blobs
 from maillib.ports.directory import Directory
 from maillib.ports.index import Index
 from maillib.ports.leases import Leases
-from maillib.protocols import pop3
+from maillib.protocols import pop3, sasl
 from maillib.protocols.pop3 import BadCommand, Plain, Pop3Server, TopFilter, err, ok
 from maillib.sessions.maildrop import Maildrop
 from maillib.sessions.pop_message import OutgoingMessage
@@ -212,11 +212,8 @@ class PopSession:
                     await self._refuse("PASS", "USER comes right before PASS", output)
                 else:
                     await self._log_in(name, password, "USER", output)
-            case pop3.Auth("PLAIN", None):
-                self._core.expect_answer()
-                await output.send(pop3.CHALLENGE)
-            case pop3.Auth("PLAIN", bytes(message)) | pop3.SaslAnswer(bytes(message)):
-                await self._log_in_plain(message, output)
+            case pop3.Auth("PLAIN", response) | pop3.SaslAnswer(bytes(response)):
+                await self._authenticate_plain(response, output)
             case pop3.Auth():
                 await self._refuse("AUTH", "no such mechanism", output)
             case pop3.SaslAnswer():
@@ -232,27 +229,27 @@ class PopSession:
         await output.send(ok("begin TLS"))
         return Next.START_TLS
 
-    async def _log_in_plain(self, message: bytes, output: Output) -> None:
-        """RFC 4616 §2. Acting as somebody else is not offered."""
+    async def _authenticate_plain(self, response: bytes | None, output: Output) -> None:
+        """PLAIN, with or without an initial response. RFC 5034 §4."""
         try:
-            authorization, login, password = message.decode().split("\0")
-        except ValueError:  # not UTF-8, or not three parts
+            step = sasl.Plain().step(response)
+        except sasl.Malformed:
             await self._refuse("AUTH", "that is no PLAIN message", output)
             return
-        if authorization not in ("", login):
-            maillog.login_failed(user=login, mechanism="PLAIN")
-            reply = REPLIES[AuthenticationFailed]
-            await self._count_error(err(reply.text, reply.code), output)
-            return
-        await self._log_in(login, password, "PLAIN", output)
+        if isinstance(step, bytes):
+            self._core.expect_answer()
+            await output.send(pop3.challenge(step))
+        elif step.acts_for_another:
+            await self._fail_login(AuthenticationFailed(), step.login, "PLAIN", output)
+        else:
+            await self._log_in(step.login, step.password, "PLAIN", output)
 
     async def _log_in(self, login: str, password: str, mechanism: str, output: Output) -> None:
         try:
             account = await self._ports.directory.authenticate(login, password, service="pop")
             maildrop = await Maildrop.open(account, self._ports.index, self._ports.leases)
         except AuthenticationFailed as error:
-            maillog.login_failed(user=login, mechanism=mechanism)
-            await self._count_error(_reply(error), output)
+            await self._fail_login(error, login, mechanism, output)
             return
         except Conflict as error:
             maillog.maildrop_in_use(user=login)
@@ -266,6 +263,10 @@ class PopSession:
         self._doing = "waiting"
         maillog.login(user=str(account.address), mechanism=mechanism)
         await output.send(ok(_contents(maildrop)))
+
+    async def _fail_login(self, error: AuthenticationFailed, login: str, mechanism: str, output: Output) -> None:
+        maillog.login_failed(user=login, mechanism=mechanism)
+        await self._count_error(_reply(error), output)
 
     # TRANSACTION state
 
