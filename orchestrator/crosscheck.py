@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice
 from pathlib import Path
 
+from maillib.circles import circles
 from orchestrator.fields import WILDCARDS, SocketAddress, absolute, is_user_name
 from orchestrator.iniword import ini_word
 from orchestrator.problems import Problem, Where, nearest, path_text, shown
@@ -110,31 +111,10 @@ def _dependencies(
                 message = f"there is no service {shown(wanted)}; allowed: {_listing(services, ', ')}"
                 where = ("services", name, "depends_on", number)
                 yield document.problem(where, message, code="depends-on", hint=nearest(wanted, mappings))
-    for circle, number in _circles(graph):
+    for circle, number in circles(graph):
         message = f"circular: {_listing([*circle, circle[0]], ' -> ')}; allowed: no way back to the service itself"
         where = ("services", circle[-1], "depends_on", number)
         yield document.problem(where, message, code="depends-on")
-
-
-def _circles(graph: Mapping[str, list[tuple[int, str]]]) -> Iterator[tuple[list[str], int]]:
-    """Each circle of dependencies, and which one of its last member's closes it. Not recursive: any depth will do."""
-    done: set[str] = set()
-    for start in graph:
-        path: dict[str, Iterator[tuple[int, str]]] = {}
-        follow: str | None = start if start not in done else None
-        while follow is not None or path:
-            if follow is not None:
-                path[follow] = iter(graph[follow])
-                follow = None
-            for number, wanted in path[next(reversed(path))]:
-                if wanted in path:
-                    names = list(path)
-                    yield names[names.index(wanted) :], number
-                elif wanted not in done:
-                    follow = wanted
-                    break
-            else:
-                done.add(path.popitem()[0])
 
 
 def _listing(names: Iterable[str], separator: str) -> str:

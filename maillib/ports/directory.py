@@ -2,12 +2,16 @@
 
 Readers see a change as soon as the writer's call has returned. No service sees a password hash: checking a password
 is a method of this port, hashing happens off the event loop and is bounded by the engine.
+
+`Directory` is what services ask; `DirectoryEditor` is for administration. Domains, accounts and aliases that are
+disabled are for services as if they were not there. Addresses are compared by `Address.key`.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
-from maillib.address import Address
+from maillib.address import Address, normalize_domain
 
 AccountId = NewType("AccountId", int)
 """Names an account for ever: never reused, independent of its address."""
@@ -46,7 +50,8 @@ class Directory(Protocol):
     async def resolve(self, address: Address) -> Resolution:
         """Expand `address`. An address in a domain that is not ours resolves to itself, remote.
 
-        `postmaster` of a local domain always resolves. Alias loops end silently at an address already seen.
+        `postmaster` of a local domain always resolves, see `maillib.ports.expansion`. Alias loops end silently at an
+        address already seen; targets that nobody has any more are passed over.
         Raises NotFound when the domain is ours and nobody there has the address (or only a disabled account).
         """
 
@@ -57,10 +62,123 @@ class Directory(Protocol):
         """
 
     async def account(self, account: AccountId) -> Account:
-        """Raises NotFound."""
+        """Disabled ones too: a session that is open goes on. Raises NotFound, also for a removed one."""
 
     async def may_send_as(self, account: AccountId, sender: Address) -> bool:
         """Whether `sender` is the account's own address or an alias that leads to it."""
 
     async def generation(self) -> int:
         """A number that grows with every change, so that caches know when to forget."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """A domain whose mail is delivered here."""
+
+    name: str
+    """A-labels, lower case."""
+    postmaster: str | None = None
+    """Local part, in this domain, of whoever gets mail for `postmaster`; None: the domain's first account."""
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alias:
+    """An address that stands for others."""
+
+    address: Address
+    targets: tuple[Address, ...]
+    enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PutAccount:
+    """Make an account, or give an existing one all of these values. Its password stays; a new one has none.
+
+    The address of a removed account gets that account's ID and mail back.
+    """
+
+    address: Address
+    name: str = ""
+    enabled: bool = True
+    protocols: frozenset[str] | None = None
+    quota_octets: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetPassword:
+    """Exactly one of the two, acceptable to `maillib.ports.credentials`."""
+
+    address: Address
+    password: str | None = field(default=None, repr=False)
+    password_hash: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveDomain:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove the account or alias. Of an account, ID and address are remembered for as long as its mail is kept."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Forget a removed account: its mail is gone, and whoever gets the address next begins anew."""
+
+    account: AccountId
+
+
+Edit = Domain | Alias | PutAccount | SetPassword | RemoveDomain | Remove | Forget
+"""One change. A `Domain` or `Alias` is put: made, or given all of its values. What is not there is removed already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """Everything that is in the directory, disabled or not, as of one moment; each kind in the order it was made."""
+
+    generation: int
+    domains: tuple[Domain, ...]
+    accounts: tuple[Account, ...]
+    without_password: frozenset[AccountId]
+    aliases: tuple[Alias, ...]
+    removed: tuple[Account, ...]
+    """Removed accounts whose mail is kept."""
+    declared: str | None
+    """What `edit` was given last as `declared`."""
+
+
+class DirectoryEditor(Directory, Protocol):
+    async def entries(self) -> Entries: ...
+
+    async def edit(self, edits: Sequence[Edit], *, expected: int | None = None, declared: str | None = None) -> None:
+        """Make the changes in this order, all or none; durable on return, and the running services answer by them.
+
+        `expected`: the generation that the caller has looked at. `declared` is kept with the changes and means nothing
+        here; None leaves it as it is. Raises Conflict (another generation, an account and an alias with one address,
+        an alias that leads back to itself, removal of a domain in use), NotFound (no such domain or account),
+        PermanentError (a password or hash that is not acceptable), Transient, StoreFull.
+        """
+
+    async def fingerprint(self, secret: str) -> str:
+        """A text that differs for different secrets and tells nothing of them; keyed with a key of this directory."""
+
+    async def add_domain(self, name: str) -> None:
+        """Raises AddressError."""
+        await self.edit([Domain(name=normalize_domain(name))])
+
+    async def add_account(self, address: Address, password: str | None = None) -> Account:
+        """With every default. Raises as `edit`."""
+        edits: list[Edit] = [PutAccount(address=address)]
+        if password is not None:
+            edits.append(SetPassword(address=address, password=password))
+        await self.edit(edits)
+        return next(found for found in (await self.entries()).accounts if found.address.key == address.key)
+
+    async def add_alias(self, address: Address, targets: Sequence[Address]) -> None:
+        """Raises as `edit`."""
+        await self.edit([Alias(address=address, targets=tuple(targets))])

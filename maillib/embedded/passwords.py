@@ -1,0 +1,134 @@
+"""Passwords: hashed with argon2id, checked in a bounded number of threads.
+
+Guarantees: checking takes about 20 ms and 19 MiB whether the account exists or not; at most `_AT_ONCE` checks run in
+one process and at most `_WAITING` wait, whoever comes then is told to try again. A SCRAM-SHA-256 verifier is made
+wherever the clear password is seen, so that the mechanism can be offered later without new passwords.
+
+Leaves to others: where hashes are kept (`directory_tables`), which passwords are acceptable (`ports.credentials`).
+"""
+
+import base64
+import hashlib
+import hmac
+import secrets
+import stringprep
+import unicodedata
+from dataclasses import dataclass, field
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from maillib.embedded.sqlite import Threads
+from maillib.errors import Transient
+from maillib.ports.credentials import MAX_PASSWORD_OCTETS
+
+_HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, hash_len=32, salt_len=16, type=Type.ID)
+"""The second of OWASP's equal choices for argon2id: 19 MiB, about 20 ms."""
+
+_DUMMY = _HASHER.hash(secrets.token_hex())
+"""What the password of an account that does not exist is compared with."""
+
+_AT_ONCE = 2
+"""Each takes a processor for itself and 19 MiB of a worker's 512."""
+_WAITING = 128
+"""At 20 ms each, two at once: who comes last waits 1.3 s."""
+
+_SCRAM_ITERATIONS = 4096
+"""The least that RFC 7677 §4 allows: every client has to do them, too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What is kept of a password."""
+
+    argon2id: str = field(repr=False)
+    scram_sha_256: str | None = field(repr=False)
+    """`SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`, see RFC 5803; None: only a hash was ever seen."""
+
+
+class Passwords:
+    """Hashing off the event loop; one object per process."""
+
+    def __init__(self) -> None:
+        self._threads = Threads("passwords", _AT_ONCE)
+        self._pending = 0
+
+    async def hash(self, password: str) -> Stored:
+        """For an administrator: waits for its turn."""
+        return await self._threads.run(_hash, password)
+
+    async def matches(self, stored: Stored | None, password: str) -> bool:
+        """None: takes as long as for an account with a password, and is false. Raises Transient."""
+        if self._pending >= _AT_ONCE + _WAITING:
+            raise Transient("too many log-ins wait for their passwords to be checked")
+        self._pending += 1
+        try:
+            return await self._threads.run(_matches, stored, password)
+        finally:
+            self._pending -= 1
+
+    async def close(self) -> None:
+        """Idempotent."""
+        await self._threads.close()
+
+
+def is_outdated(stored: Stored) -> bool:
+    """Whether the clear password, now that it is seen, is worth hashing again."""
+    return stored.scram_sha_256 is None or _HASHER.check_needs_rehash(stored.argon2id)
+
+
+def _hash(password: str) -> Stored:
+    return Stored(_HASHER.hash(_normalized(password)), _scram_sha_256(password))
+
+
+def _matches(stored: Stored | None, password: str) -> bool:
+    too_long = len(password) > MAX_PASSWORD_OCTETS
+    compared = _DUMMY if stored is None else stored.argon2id
+    try:
+        _HASHER.verify(compared, "" if too_long else _normalized(password))
+    except (VerificationError, InvalidHashError):
+        return False
+    return stored is not None and not too_long
+
+
+def _normalized(password: str) -> bytes:
+    """One form for what different keyboards compose differently. RFC 8265 §4.2.2."""
+    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+
+
+def _scram_sha_256(password: str) -> str:
+    """RFC 5802 §3."""
+    salt = secrets.token_bytes(16)
+    salted = hashlib.pbkdf2_hmac("sha256", _saslprep(password).encode(), salt, _SCRAM_ITERATIONS)
+    stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
+    server_key = hmac.digest(salted, b"Server Key", "sha256")
+    salt64, stored64, server64 = (base64.b64encode(part).decode() for part in (salt, stored_key, server_key))
+    return f"SCRAM-SHA-256${_SCRAM_ITERATIONS}:{salt64}${stored64}:{server64}"
+
+
+def _saslprep(password: str) -> str:
+    """As a SCRAM client prepares it. RFC 4013; what that prohibits stays as it is, as clients do."""
+    if password.isascii():
+        return password
+    mapped = "".join(
+        " " if stringprep.in_table_c12(char) else char for char in password if not stringprep.in_table_b1(char)
+    )
+    prepared = unicodedata.ucd_3_2_0.normalize("NFKC", mapped)
+    return password if any(_prohibited(char) for char in prepared) or not prepared else prepared
+
+
+def _prohibited(char: str) -> bool:
+    """RFC 4013 §2.3 and §2.5."""
+    tables = (
+        stringprep.in_table_a1,
+        stringprep.in_table_c12,
+        stringprep.in_table_c21_c22,
+        stringprep.in_table_c3,
+        stringprep.in_table_c4,
+        stringprep.in_table_c5,
+        stringprep.in_table_c6,
+        stringprep.in_table_c7,
+        stringprep.in_table_c8,
+        stringprep.in_table_c9,
+    )
+    return any(table(char) for table in tables)
