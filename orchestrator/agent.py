@@ -128,6 +128,8 @@ class Agent:
                     self._boot.waiting[program.name] = dependencies[program.name]
             elif program.name not in held and program.name not in ours:
                 self._stopped[program.name] = time.monotonic() + SETTLE_S
+        for name, depends in self._boot.waiting.items():  # one that is off is nothing to wait for
+            self._boot.waiting[name] = tuple(other for other in depends if other in programs)
         self._boot.give_up_at = time.monotonic() + BOOT_WAIT_S
 
     def _patience(self) -> float | None:
@@ -179,7 +181,7 @@ class Agent:
                     maillog.problem(what=f"start of {name}", error=str(error))
 
     def _is_ready(self, name: str) -> bool:
-        """A service that is held, or not there at all, is nothing to wait for."""
+        """A service that is held is nothing to wait for."""
         if name not in self._boot.waiting and name in holds.read(self._state_dir):
             return True
         try:

@@ -134,6 +134,7 @@ class Master:
 
     def _prepare_folders(self, config: ServiceConfig) -> None:
         """Folders that workers write to belong to the user they drop to; the way there is open to its group."""
+        Path(config.state_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
         control.make_run_dir(self._run)
         folder = control.service_dir(self._run, self._name)
         self._log.parent.mkdir(mode=0o750, exist_ok=True)
