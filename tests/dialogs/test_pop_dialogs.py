@@ -9,7 +9,7 @@ import uvloop
 from maillib.settings.pop import PopSettings
 from tests.dialogs.runner import Script, SessionWire, SocketWire, play, scripts
 from tests.support import live_port, tls
-from tests.support.pop_world import ALICE, PopWorld
+from tests.support.pop_world import PopWorld
 
 SCRIPTS = scripts("pop")
 
@@ -17,7 +17,7 @@ SCRIPTS = scripts("pop")
 async def prepare(script: Script) -> PopWorld:
     """Words: `message OCTETS` (escaped), `size N` (a message of N octets), `strict` (no log-in without TLS), `no-stls`,
     `max-errors N`, `held` (another session has the maildrop)."""
-    world = PopWorld()
+    world = await PopWorld().furnish()
     for word, text in script.preparations:
         match word:
             case "message":
@@ -31,7 +31,7 @@ async def prepare(script: Script) -> PopWorld:
             case "max-errors":
                 world.settings = PopSettings(max_errors=int(text))
             case "held":
-                await world.leases.acquire(f"pop-maildrop-{ALICE.id}")
+                await world.leases.acquire(world.lease_name)
             case _:
                 raise AssertionError(f"{script.name}: @ {word} is unknown")
     return world

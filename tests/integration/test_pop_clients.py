@@ -37,7 +37,7 @@ def served(state_dir: Path, *, implicit_tls: bool) -> Iterator[int]:
     stop = asyncio.Event()
 
     async def serve() -> None:
-        world = PopWorld(cleartext_login=False)
+        world = await PopWorld(cleartext_login=False).furnish()
         blobs, leases = EmbeddedBlobs(state_dir), EmbeddedLeases(state_dir)
         index = EmbeddedIndex(state_dir, world.directory.account)
         world.blobs, world.index, world.leases = blobs, index, leases

@@ -86,7 +86,7 @@ def test_a_session_survives_any_octets(data: bytes, log_in: bool) -> None:
             assert data.endswith(b"\r\n")
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(b"Subject: x\r\n\r\n.\r\n", b"")
         session = world.session()
         session.receive(f"USER {LOGIN}\r\nPASS {PASSWORD}\r\n".encode() * log_in + data)

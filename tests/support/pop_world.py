@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from maillib.address import Address
-from maillib.errors import AuthenticationFailed, NotFound
 from maillib.memory.blobs import MemoryBlobs
+from maillib.memory.directory import MemoryDirectory
 from maillib.memory.index import MemoryIndex
 from maillib.memory.leases import MemoryLeases
 from maillib.ports.blobs import Blobs
-from maillib.ports.directory import Account, AccountId, Resolution
 from maillib.ports.index import INBOX, Index, NewMessage
 from maillib.ports.leases import Leases
 from maillib.sessions.pop import PopSession, Ports, Terms
@@ -18,36 +17,6 @@ from maillib.settings.pop import PopSettings
 
 LOGIN = "alice@example.test"
 PASSWORD = "open sesame"
-ALICE = Account(AccountId(7), Address.parse(LOGIN), "Alice", True, None, None)
-
-
-class OneAccount:
-    """A Directory that knows Alice."""
-
-    async def is_local(self, domain: str) -> bool:
-        return domain == ALICE.address.domain
-
-    async def default_domain(self) -> str | None:
-        return ALICE.address.domain
-
-    async def resolve(self, address: Address) -> Resolution:
-        return Resolution((ALICE,), ())
-
-    async def authenticate(self, login: str, password: str, *, service: str) -> Account:
-        if (login, password, service) != (LOGIN, PASSWORD, "pop"):
-            raise AuthenticationFailed(login)
-        return ALICE
-
-    async def account(self, account: AccountId) -> Account:
-        if account != ALICE.id:
-            raise NotFound(str(account))
-        return ALICE
-
-    async def may_send_as(self, account: AccountId, sender: Address) -> bool:
-        return sender == ALICE.address
-
-    async def generation(self) -> int:
-        return 1
 
 
 @dataclass
@@ -60,12 +29,23 @@ class PopWorld:
     clock: Callable[[], float] = lambda: 0.0
 
     def __post_init__(self) -> None:
-        self.directory = OneAccount()
+        self.directory = MemoryDirectory()
         memory = MemoryBlobs()
         self.blobs: Blobs = memory
         self.index: Index = MemoryIndex(memory, self.directory.account)
         self.leases: Leases = MemoryLeases()
         self._delivered = 0
+
+    async def furnish(self) -> "PopWorld":
+        """Give the world its one account."""
+        await self.directory.add_domain("example.test")
+        self.account = await self.directory.add_account(Address.parse(LOGIN), PASSWORD)
+        return self
+
+    @property
+    def lease_name(self) -> str:
+        """Of the account's maildrop."""
+        return f"pop-maildrop-{self.account.id}"
 
     async def deliver(self, *bodies: bytes, prefix: bytes = b"") -> None:
         async def once(body: bytes) -> AsyncIterator[bytes]:
@@ -78,11 +58,11 @@ class PopWorld:
             messages.append(
                 NewMessage(delivery_key=str(self._delivered), prefix=prefix, body=ref, internal_date=datetime.now(UTC))
             )
-        await self.index.append(ALICE.id, INBOX, messages)
+        await self.index.append(self.account.id, INBOX, messages)
 
     async def sizes(self) -> list[int]:
         """Of what is in INBOX now."""
-        return [row.size_octets for row in await self.index.rows(ALICE.id, INBOX)]
+        return [row.size_octets for row in await self.index.rows(self.account.id, INBOX)]
 
     def session(self, *, tls: bool = False) -> PopSession:
         ports = Ports(directory=self.directory, index=self.index, blobs=self.blobs, leases=self.leases)

@@ -13,9 +13,7 @@ from maillib.ports.index import Uid
 from maillib.sessions import pop_message
 from maillib.sessions.pop import PopSession
 from maillib.settings.pop import PopSettings
-from tests.support.pop_world import ALICE, LOGIN, PASSWORD, PopWorld
-
-LEASE = f"pop-maildrop-{ALICE.id}"
+from tests.support.pop_world import LOGIN, PASSWORD, PopWorld
 
 
 class Sent:
@@ -60,7 +58,7 @@ def test_quit_removes_what_was_deleted_and_nothing_else() -> None:
     """QUIT removes the deleted messages; what was delivered meanwhile stays."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(b"x" * 10, b"x" * 20, b"x" * 30)
         session = await logged_in(world)
         await world.deliver(b"x" * 40)
@@ -79,13 +77,13 @@ def test_without_quit_nothing_is_removed() -> None:
     """A connection that is lost after DELE leaves every message, and the maildrop free. RFC 1939 §6."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(b"x" * 10)
         session = await logged_in(world)
         await say(session, "DELE 1\n")
         await session.closed()
         assert await world.sizes() == [10]
-        await (await world.leases.acquire(LEASE)).release()
+        await (await world.leases.acquire(world.lease_name)).release()
 
     run(main)
 
@@ -94,12 +92,12 @@ def test_the_maildrop_is_free_before_quit_is_answered() -> None:
     """A client that logs in again as soon as it has the answer to QUIT is not told that the maildrop is in use."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         session = await logged_in(world)
 
         class Checks(Sent):
             async def send(self, data: bytes) -> None:
-                await (await world.leases.acquire(LEASE)).release()
+                await (await world.leases.acquire(world.lease_name)).release()
                 await super().send(data)
 
         assert await say(session, "QUIT\n", Checks()) == b"+OK bye\r\n"
@@ -111,13 +109,13 @@ def test_two_sessions_exclude_each_other() -> None:
     """The second session is refused until the first has ended."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         first = await logged_in(world)
         second = world.session()
         login = f"USER {LOGIN}\nPASS {PASSWORD}\n"
         assert b"-ERR [IN-USE]" in await say(second, login)
         with pytest.raises(Conflict):
-            await world.leases.acquire(LEASE)
+            await world.leases.acquire(world.lease_name)
         await first.closed()
         assert b"-ERR" not in await say(second, login)
 
@@ -128,7 +126,7 @@ def test_a_failed_removal_is_said() -> None:
     """When the store cannot remove, QUIT is answered -ERR and the maildrop is free again. RFC 1939 §6."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(b"x")
         session = await logged_in(world)
 
@@ -139,7 +137,7 @@ def test_a_failed_removal_is_said() -> None:
         assert await say(session, "DELE 1\nQUIT\n") == (
             b"+OK message 1 is marked\r\n-ERR [SYS/TEMP] deleted messages are not removed\r\n"
         )
-        await (await world.leases.acquire(LEASE)).release()
+        await (await world.leases.acquire(world.lease_name)).release()
 
     run(main)
 
@@ -148,7 +146,7 @@ def test_a_store_that_cannot_now_refuses_the_login_for_now() -> None:
     """A temporary error at log-in is told as one, costs no lease, and the client may try again."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         session = world.session()
         rows = world.index.rows
 
@@ -168,7 +166,7 @@ def test_a_missing_body_gets_its_error() -> None:
     """A body that cannot be read at all is an error of one command; the session goes on."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(b"x" * 10)
         session = await logged_in(world)
 
@@ -185,7 +183,7 @@ def test_a_damaged_body_never_looks_whole() -> None:
     """When a body ends early the connection breaks: the client sees no end of data and deletes nothing."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         size = 3 * pop_message.CHUNK_OCTETS
         await world.deliver(b"x" * size)
         session = await logged_in(world)
@@ -210,7 +208,7 @@ def test_big_bodies_come_in_pieces(extra: int) -> None:
     """What is sent is prefix and body, octet for octet, and no piece is much bigger than a chunk, whatever the size."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         chunk = pop_message.CHUNK_OCTETS
         line = b"." + b"y" * 61 + b"\r\n"  # 64 octets: a chunk ends with a line, and its successor begins with a dot
         body = line * (4 * chunk // len(line)) + b"z" * (chunk + extra - 2) + b"\r\n"
@@ -233,7 +231,7 @@ def test_top_reads_no_more_than_it_sends() -> None:
     """TOP of a huge message reads its first chunk only."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(b"Subject: x\r\n\r\n" + b"y" * 62 + b"\r\n" * 1_000_000)
         session = await logged_in(world)
         reads = []
@@ -254,7 +252,7 @@ def test_ten_thousand_messages_are_listed_in_few_pieces() -> None:
     """A big maildrop is read once, and listed in bounded pieces, not line by line."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(*[b"x"] * 10_000)
         session = await logged_in(world)
         for command in (b"LIST\r\n", b"UIDL\r\n"):
@@ -272,7 +270,7 @@ def test_unique_ids_last() -> None:
     """A message keeps its unique id over sessions and removals, and no other message ever gets it. RFC 1939 §7."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(b"1", b"2", b"3")
 
         async def ids(commands: str) -> list[str]:
@@ -296,7 +294,7 @@ def test_time_is_bounded_before_and_after_login() -> None:
 
     async def main() -> None:
         now = 1000.0
-        world = PopWorld(settings=PopSettings(login_timeout=60, idle_timeout=600), clock=lambda: now)
+        world = await PopWorld(settings=PopSettings(login_timeout=60, idle_timeout=600), clock=lambda: now).furnish()
         session = world.session()
         assert session.timeout_s == 60
         now += 45
@@ -316,7 +314,7 @@ def test_doing_tells_the_command() -> None:
     """The listing of sessions shows the log-in, what is being fetched, and waiting."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         await world.deliver(b"x" * 1234)
         session = world.session()
         assert (session.user, session.doing) == (None, "login")
@@ -337,7 +335,7 @@ def test_wrong_passwords_end_the_session_in_the_end() -> None:
     """Failed log-ins count as errors."""
 
     async def main() -> None:
-        world = PopWorld(settings=PopSettings(max_errors=3))
+        world = await PopWorld(settings=PopSettings(max_errors=3)).furnish()
         session, output = world.session(), Sent()
         with pytest.raises(PeerError):
             await say(session, f"USER {LOGIN}\nPASS wrong\n" * 4, output)
@@ -350,7 +348,7 @@ def test_the_log_holds_no_password(capfd: pytest.CaptureFixture[str]) -> None:
     """Neither a right nor a wrong password, nor a line that may be one, is logged."""
 
     async def main() -> None:
-        world = PopWorld()
+        world = await PopWorld().furnish()
         session = world.session()
         await say(
             session, f"PASS hunter2\nUSER {LOGIN}\nPASS hunter3\nhunter4\nAUTH PLAIN hunter5\nAUTH PLAIN\nhunter6\n"
