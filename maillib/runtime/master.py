@@ -11,6 +11,7 @@ the channels of its workers, its control socket, and a few deadlines.
   the agent is told about them and the master ends; where no agent answers it waits for them itself.
 """
 
+import contextlib
 import os
 import selectors
 import signal
@@ -25,12 +26,12 @@ from maillib import control, maillog
 from maillib.command_socket import Client, CommandSocket
 from maillib.control import Message, Verb, WorkerState
 from maillib.errors import ConfigError, MailError, Transient
-from maillib.runtime import channel, cohort, listeners, resume, takeover
+from maillib.runtime import channel, cohort, listeners, places, resume, takeover
 from maillib.runtime.changeover import Changeover
 from maillib.runtime.cohort import Cohort, Handed, Worker
 from maillib.runtime.occupancy import Occupancy
 from maillib.settings import service
-from maillib.settings.service import Listener, ServiceConfig, ServiceFile
+from maillib.settings.service import Listener, ServiceFile
 from maillib.version import VERSION, code_digest
 
 QUICK_END_S = 0.2
@@ -45,9 +46,8 @@ ASKING_S = 0.5
 CUT_GRACE_S = 15.0
 """After its deadline a drainer says goodbye and ends; one that has not by then is killed."""
 
-LOG_OCTETS = 10 * 1024 * 1024
-LOGS_KEPT = 5
 LOG_CHECK_S = 30.0
+"""How often the size of the log is looked at."""
 
 
 def run(script: Path, config_argument: Path, file: ServiceFile, resumed: str | None) -> int:
@@ -69,7 +69,7 @@ class Master:
         self._started = control.now()
         self._name = file.service.name
         self._run = Path(file.service.run_dir)
-        self._log = Path(file.service.state_dir) / "log" / f"{self._name}.log"
+        self._log = places.log_file(file.service)
         self._selector = selectors.DefaultSelector()
         self._commands = CommandSocket(self._selector, self._command)
         self._signals: deque[int] = deque()
@@ -81,6 +81,7 @@ class Master:
         self._waiting: deque[tuple[Client | None, Message]] = deque()
         """Reloads and restarts that came during another one."""
         self._predecessors = takeover.Predecessors()
+        self._said_ready = False
         self._last_error: str | None = None
         self._execute_by: float | None = None
         """Monotonic time at which this image is left, whoever is still asking something; None: not at all."""
@@ -94,7 +95,7 @@ class Master:
 
     def start(self) -> None:
         """Raises ConfigError, Conflict (port taken), MailError."""
-        self._prepare_folders(self._file.service)
+        places.prepare(self._file.service)
         self._begin()
         self._listeners, self._predecessors = takeover.acquire(self._run, self._name, self._file.service.listen)
         for listener, _ in self._listeners:
@@ -117,6 +118,7 @@ class Master:
         self._commands.adopt(estate.control, control.master_socket(self._run, self._name))
         if estate.client is not None:
             Client(estate.client).answer({"ok": True})
+        self._said_ready = True
         self._waiting.extend((Client(stream) if stream else None, request) for stream, request in estate.waiting)
         self._reap()
         control.sweep(self._run, self._name)
@@ -131,27 +133,6 @@ class Master:
             signal.signal(number, lambda received, _frame: self._signals.append(received))
         signal.pthread_sigmask(signal.SIG_UNBLOCK, resume.SIGNALS)
         maillog.started(pid=os.getpid(), generation=self._file.generation, version=VERSION)
-
-    def _prepare_folders(self, config: ServiceConfig) -> None:
-        """Folders that workers write to belong to the user they drop to; the way there is open to its group."""
-        Path(config.state_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
-        control.make_run_dir(self._run)
-        folder = control.service_dir(self._run, self._name)
-        self._log.parent.mkdir(mode=0o750, exist_ok=True)
-        folder.parent.mkdir(mode=0o750, exist_ok=True)
-        folder.mkdir(mode=0o750, exist_ok=True)
-        self._log.touch(mode=0o640)
-        if config.user is not None and os.geteuid() == 0:
-            import pwd
-
-            try:
-                entry = pwd.getpwnam(config.user)
-            except KeyError:
-                raise ConfigError(f"user {config.user!r} does not exist on this host") from None
-            for way in (self._run, folder.parent, self._log.parent):
-                os.chown(way, -1, entry.pw_gid)
-            for own in (folder, self._log):
-                os.chown(own, entry.pw_uid, entry.pw_gid)
 
     # The loop
 
@@ -267,8 +248,17 @@ class Master:
         if self._changeover is not None and self._changeover.coming.is_ready:
             self._changeover.all_ready()
         elif self._current.is_ready:
+            if not self._said_ready:
+                self._say_ready()
             self._last_error = None
             self._predecessors.tell_taken()
+
+    def _say_ready(self) -> None:
+        """For whoever started us in a shell; under supervisord it goes to NAME.out."""
+        self._said_ready = True
+        where = ", ".join(listener.address for listener, _ in self._listeners)
+        with contextlib.suppress(OSError):  # nobody reads it any more
+            print(f"{self._name}: ready" + (f" on {where}" if where else ""), flush=True)
 
     def _reap(self) -> None:
         for one in [self._current, *self._old, *([self._changeover.coming] if self._changeover else [])]:
@@ -522,18 +512,12 @@ class Master:
 
     def _rotate_log(self) -> None:
         try:
-            if self._log.stat().st_size < LOG_OCTETS:
-                return
-            for number in range(LOGS_KEPT - 1, 0, -1):
-                older = self._log.with_name(f"{self._log.name}.{number}")
-                if older.exists():
-                    older.rename(self._log.with_name(f"{self._log.name}.{number + 1}"))
-            self._log.rename(self._log.with_name(f"{self._log.name}.1"))
-            self._log.touch(mode=0o640)
-            self._prepare_folders(self._file.service)
+            rotated = places.rotate_log(self._file.service)
         except OSError as error:
             maillog.problem(what="rotation of the log", error=str(error))
-        self._reopen_logs()
+            return
+        if rotated:
+            self._reopen_logs()
 
     def _reopen_logs(self) -> None:
         maillog.reopen()
