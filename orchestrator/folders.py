@@ -11,7 +11,7 @@ from maillib import control
 from orchestrator.place import Place
 from orchestrator.spec import Spec
 
-DATA = ("mail", "spool", "leases")
+DATA = ("directory", "mail", "spool", "leases")
 """What the services write: all of one user, since delivery links files between them."""
 
 

@@ -11,6 +11,7 @@ Leaves to others: rows and statements (`directory_tables`), hashing (`passwords`
 (`ports.expansion`).
 """
 
+import asyncio
 import hashlib
 import hmac
 import os
@@ -36,7 +37,8 @@ from maillib.ports.directory import (
     Entries,
     Forget,
     PutAccount,
-    Remove,
+    RemoveAccount,
+    RemoveAlias,
     RemoveDomain,
     Resolution,
     SetPassword,
@@ -102,9 +104,11 @@ class EmbeddedDirectory(DirectoryEditor):
         return await self._read(Snapshot.entries)
 
     async def edit(self, edits: Sequence[Edit], *, expected: int | None = None, declared: str | None = None) -> None:
-        stored = {
-            number: await self._stored(edit) for number, edit in enumerate(edits) if isinstance(edit, SetPassword)
-        }
+        passwords = {at: edit for at, edit in enumerate(edits) if isinstance(edit, SetPassword)}
+        for edit in passwords.values():
+            _check(edit)
+        # Hashed before the transaction begins: nobody waits for it with a lock.
+        stored = dict(zip(passwords, await asyncio.gather(*map(self._stored, passwords.values())), strict=True))
 
         def make(changes: Changes) -> None:
             if expected is not None and changes.generation() != expected:
@@ -116,11 +120,8 @@ class EmbeddedDirectory(DirectoryEditor):
         await self._write(make)
 
     async def _stored(self, edit: SetPassword) -> Stored:
-        """Hashed before the transaction begins: nobody waits for it with a lock."""
         if edit.password is not None:
-            check_password(edit.password)
             return await self._passwords.hash(edit.password)
-        check_password_hash(edit.password_hash or "")
         return Stored(edit.password_hash or "", None)
 
     async def fingerprint(self, secret: str) -> str:
@@ -162,6 +163,14 @@ def _credentials(login: str, snapshot: Snapshot) -> tuple[Account, Stored | None
     return (found, snapshot.stored(found.id)) if isinstance(found, Account) else None
 
 
+def _check(edit: SetPassword) -> None:
+    """Raises PermanentError."""
+    if edit.password is not None:
+        check_password(edit.password)
+    else:
+        check_password_hash(edit.password_hash or "")
+
+
 def _make(edit: Edit, changes: Changes, stored: Stored | None) -> None:
     match edit:
         case Domain():
@@ -175,8 +184,10 @@ def _make(edit: Edit, changes: Changes, stored: Stored | None) -> None:
         case SetPassword():
             assert stored is not None
             changes.set_password(edit.address, stored)
-        case Remove():
-            changes.remove(edit)
+        case RemoveAccount():
+            changes.remove_account(edit)
+        case RemoveAlias():
+            changes.remove_alias(edit)
         case Forget():
             changes.forget(edit)
 

@@ -18,7 +18,8 @@ from maillib.ports.directory import (
     Entries,
     Forget,
     PutAccount,
-    Remove,
+    RemoveAccount,
+    RemoveAlias,
     RemoveDomain,
 )
 from maillib.ports.expansion import refuse_circles
@@ -183,10 +184,6 @@ class Changes(Snapshot):
 
     def put_alias(self, alias: Alias) -> None:
         place = self._place(alias.address)
-        if self._sql.execute(
-            "SELECT 1 FROM account WHERE domain = ? AND local_key = ? AND NOT removed", place
-        ).fetchone():
-            raise Conflict(f"{alias.address} is an account")
         (number,) = self._sql.execute(
             "INSERT INTO alias (domain, local_key, local, enabled) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (domain, local_key) DO UPDATE SET enabled = excluded.enabled, local = excluded.local"
@@ -201,8 +198,6 @@ class Changes(Snapshot):
 
     def put_account(self, edit: PutAccount) -> None:
         place = self._place(edit.address)
-        if self._sql.execute("SELECT 1 FROM alias WHERE domain = ? AND local_key = ?", place).fetchone():
-            raise Conflict(f"{edit.address} is an alias")
         protocols = None if edit.protocols is None else " ".join(sorted(edit.protocols))
         self._sql.execute(
             "INSERT INTO account (domain, local_key, local, name, enabled, protocols, quota_octets)"
@@ -227,20 +222,28 @@ class Changes(Snapshot):
             (stored.argon2id, stored.scram_sha_256, account, seen.argon2id),
         )
 
-    def remove(self, edit: Remove) -> None:
+    def remove_alias(self, edit: RemoveAlias) -> None:
         place = (edit.address.domain, local_key(edit.address.local))
         self._sql.execute("DELETE FROM alias WHERE domain = ? AND local_key = ?", place)
+
+    def remove_account(self, edit: RemoveAccount) -> None:
         self._sql.execute(
             "UPDATE account SET removed = 1, enabled = 0, name = '', protocols = NULL, quota_octets = NULL,"
             " argon2id = NULL, scram_sha_256 = NULL WHERE domain = ? AND local_key = ?",
-            place,
+            (edit.address.domain, local_key(edit.address.local)),
         )
 
     def forget(self, edit: Forget) -> None:
         self._sql.execute("DELETE FROM account WHERE id = ? AND removed", (edit.account,))
 
     def finish(self, declared: str | None) -> None:
-        """Count the change. Raises Conflict when aliases lead in a circle now."""
+        """Count the change. Raises Conflict when an address means two things now, or aliases lead in a circle."""
+        twice = self._sql.execute(
+            "SELECT alias.local, domain FROM alias JOIN account USING (domain, local_key)"
+            " WHERE alias.enabled AND account.enabled"
+        ).fetchone()
+        if twice is not None:
+            raise Conflict(f"{Address(*twice)} is an account and an alias")
         refuse_circles(self.aliases())
         self._sql.execute("UPDATE suite SET generation = generation + 1, declared = ifnull(?, declared)", (declared,))
 

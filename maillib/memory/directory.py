@@ -21,7 +21,8 @@ from maillib.ports.directory import (
     Entries,
     Forget,
     PutAccount,
-    Remove,
+    RemoveAccount,
+    RemoveAlias,
     RemoveDomain,
     Resolution,
     SetPassword,
@@ -46,8 +47,8 @@ class _State:
 
     def entry(self, address: Address) -> Account | Sequence[Address] | None:
         account, alias = self.accounts.get(address.key), self.aliases.get(address.key)
-        if account is not None:
-            return account if account.enabled else None
+        if account is not None and account.enabled:
+            return account
         return alias.targets if alias is not None and alias.enabled else None
 
     def postmaster(self, domain: str) -> Address | None:
@@ -136,6 +137,9 @@ class MemoryDirectory(DirectoryEditor):
         for edit in edits:
             self._make(edit, state)
         refuse_circles(state.aliases.values())
+        for key, alias in state.aliases.items():
+            if alias.enabled and key in state.accounts and state.accounts[key].enabled:
+                raise Conflict(f"{alias.address} is an account and an alias")
         state.generation += 1
         state.declared = state.declared if declared is None else declared
         self._state = state
@@ -151,8 +155,6 @@ class MemoryDirectory(DirectoryEditor):
                 state.domains.pop(name, None)
             case Alias():
                 _in_domain(edit.address, state)
-                if edit.address.key in state.accounts:
-                    raise Conflict(f"{edit.address} is an account")
                 state.aliases[edit.address.key] = edit
             case PutAccount():
                 self._put_account(edit, state)
@@ -165,8 +167,9 @@ class MemoryDirectory(DirectoryEditor):
                 if edit.password_hash is not None:
                     check_password_hash(edit.password_hash)
                 state.passwords[account.id] = edit
-            case Remove(address):
+            case RemoveAlias(address):
                 state.aliases.pop(address.key, None)
+            case RemoveAccount(address):
                 removed = state.accounts.pop(address.key, None)
                 if removed is not None:
                     state.removed[address.key] = replace(
@@ -179,8 +182,6 @@ class MemoryDirectory(DirectoryEditor):
     def _put_account(self, edit: PutAccount, state: _State) -> None:
         _in_domain(edit.address, state)
         key = edit.address.key
-        if key in state.aliases:
-            raise Conflict(f"{edit.address} is an alias")
         earlier = state.accounts.get(key) or state.removed.pop(key, None)
         state.accounts[key] = Account(
             id=AccountId(next(self._ids)) if earlier is None else earlier.id,

@@ -120,9 +120,14 @@ class RemoveDomain:
 
 
 @dataclass(frozen=True, slots=True)
-class Remove:
-    """Remove the account or alias. Of an account, ID and address are remembered for as long as its mail is kept."""
+class RemoveAccount:
+    """Its ID and address are remembered for as long as its mail is kept."""
 
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveAlias:
     address: Address
 
 
@@ -133,7 +138,7 @@ class Forget:
     account: AccountId
 
 
-Edit = Domain | Alias | PutAccount | SetPassword | RemoveDomain | Remove | Forget
+Edit = Domain | Alias | PutAccount | SetPassword | RemoveDomain | RemoveAccount | RemoveAlias | Forget
 """One change. A `Domain` or `Alias` is put: made, or given all of its values. What is not there is removed already."""
 
 
@@ -159,9 +164,9 @@ class DirectoryEditor(Directory, Protocol):
         """Make the changes in this order, all or none; durable on return, and the running services answer by them.
 
         `expected`: the generation that the caller has looked at. `declared` is kept with the changes and means nothing
-        here; None leaves it as it is. Raises Conflict (another generation, an account and an alias with one address,
-        an alias that leads back to itself, removal of a domain in use), NotFound (no such domain or account),
-        PermanentError (a password or hash that is not acceptable), Transient, StoreFull.
+        here; None leaves it as it is. Raises Conflict (another generation; an account and an alias with one address,
+        both enabled; an alias that leads back to itself; removal of a domain in use), NotFound (no such domain or
+        account), PermanentError (a password or hash that is not acceptable), Transient, StoreFull.
         """
 
     async def fingerprint(self, secret: str) -> str:
