@@ -1,4 +1,4 @@
-"""Writes docs/settings.md and docs/services.schema.json from the models: `python -m orchestrator.docs`.
+"""Writes what docs/ has from the code: settings, JSON Schema, log events: `python -m orchestrator.docs`.
 
 A test fails when they are stale.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from orchestrator import logdocs
 from orchestrator.fielddocs import summary
 from orchestrator.schema import KINDS, json_schema
 
@@ -42,6 +43,7 @@ def files() -> dict[str, str]:
     schema = json_schema()
     return {
         "settings.md": "\n".join([_HEAD, *_sections(schema)]),
+        "log-events.md": logdocs.text(),
         "services.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
     }
 
