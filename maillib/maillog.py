@@ -153,7 +153,7 @@ def refused(*, peer: str, reason: str) -> None:
 
 
 def disconnected(*, reason: str, duration_s: float, user: str | None = None) -> None:
-    """A session has ended: `quit`, `lost`, `timeout`, `goodbye`, `errors`, `aborted`."""
+    """A session has ended: `quit`, `lost`, `timeout`, `goodbye`, `errors`, `tls`, `aborted`; `failed`, `bug`: ours."""
     _emit("info", "disconnected", reason=reason, duration_s=f"{duration_s:.3f}", user=user)
 
 

@@ -152,6 +152,7 @@ class StreamConnection(asyncio.Protocol):
             maillog.problem(what="session", error=str(error))
         except Exception as error:  # noqa: BLE001 - the top of a connection: it dies, the worker lives
             maillog.bug(what="session", error=error)
+            reason = "bug"
         finally:
             await self._end(reason)
 

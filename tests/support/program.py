@@ -73,10 +73,11 @@ class Client:
 
 
 class Program:
-    """A line service: its configuration, its master and how to ask it."""
+    """A service of `script` named `lines`: its configuration, its master and how to ask it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, script: Path = SCRIPT) -> None:
         self.folder = folder
+        self.script = script
         self.port = free_port()
         self.state_dir = folder / "var"
         self.state_dir.mkdir()
@@ -118,7 +119,7 @@ class Program:
     def launch(self) -> subprocess.Popen[bytes]:
         """Start a master; it may not be ready yet."""
         master = subprocess.Popen(
-            [sys.executable, SCRIPT, "--config", self.file], stderr=subprocess.PIPE, start_new_session=True
+            [sys.executable, self.script, "--config", self.file], stderr=subprocess.PIPE, start_new_session=True
         )
         self.masters.append(master)
         return master
