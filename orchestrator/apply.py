@@ -112,6 +112,7 @@ def apply(spec: Spec, accounts: Accounts, options: Options, tell: Tell) -> Appli
         if spec.tls_mode == "self-signed":
             certificates.ensure(state_dir, spec.hostname)
         accounts.apply()
+        folders.give(spec)
         _switch(spec, held, target, todo, options, tell)
         return Applied(plan=todo, generation=target.number, new=is_new)
 

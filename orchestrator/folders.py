@@ -11,31 +11,40 @@ from maillib import control
 from orchestrator.place import Place
 from orchestrator.spec import Spec
 
-DATA = ("directory", "mail", "spool", "leases")
+DATA = ("mail", "spool", "leases")
 """What the services write: all of one user, since delivery links files between them."""
+DIRECTORY = "directory"
+"""The same, but accounts are made in it before the services run."""
 
 
 def prepare(spec: Spec) -> None:
-    """Make what is missing; give it to whom it belongs."""
+    """Make what is missing, and let the services' user pass through what is not its own."""
     place = Place(spec.state_dir)
     control.make_run_dir(place.run)
     passed = [place.state_dir, place.run, place.run / "services", place.logs]
-    data = [place.state_dir / name for name in DATA]
-    for folder in [*passed, *data]:
+    for folder in [*passed, *(place.state_dir / name for name in (*DATA, DIRECTORY))]:
         folder.mkdir(mode=0o750, exist_ok=True)
+    if user := _user(spec):
+        for folder in passed:
+            os.chown(folder, -1, user.pw_gid)
+
+
+def give(spec: Spec) -> None:
+    """Make the services' user the owner of the data, also of what root has just made there."""
     user = _user(spec)
-    if user is None or os.geteuid() != 0:
+    if user is None:
         return
-    for folder in passed:
-        os.chown(folder, -1, user.pw_gid)
-    for folder in data:
-        if folder.stat().st_uid != user.pw_uid:  # new, or of another user before: then all that is in it, too
+    for name in (*DATA, DIRECTORY):
+        folder = spec.state_dir / name
+        if name == DIRECTORY or folder.stat().st_uid != user.pw_uid:  # new, or of another user before
             for path in [*folder.rglob("*"), folder]:
                 os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
 def _user(spec: Spec) -> pwd.struct_passwd | None:
-    """The one user of all services; None: they run as whoever applies."""
+    """The one user of all services; None: they run as whoever applies, and own what they make."""
+    if os.geteuid() != 0:
+        return None
     names = {service.config.user for service in spec.services.values() if service.enabled}
     name = next(iter(names - {None}), None)
     return None if name is None else pwd.getpwnam(name)
