@@ -22,3 +22,9 @@ def field(name: str, *lines: str) -> bytes:
 def delivery_prefix(*, sender: str, recipient: str) -> bytes:
     """What final delivery puts before a message; an empty `sender` is the null reverse-path. RFC 5321 §4.4."""
     return field("Return-Path", f"<{sender}>") + field("Delivered-To", recipient)
+
+
+def one_line(text: str, *, most: int) -> str:
+    """At most `most` characters of `text`, fit for a field: what could end a line becomes a space."""
+    safe = "".join(" " if unicodedata.category(char) in _LINE_ENDS_TO_SOMEBODY else char for char in text[:most])
+    return " ".join(safe.split())
