@@ -126,10 +126,13 @@ def _version(value: int) -> int:
     return value
 
 
+Version = Annotated[int, AfterValidator(_version), WithJsonSchema({"const": 1})]
+
+
 class SpecFile(Model):
     """services.yaml: what runs, how many of it, with which settings."""
 
-    version: Annotated[int, AfterValidator(_version), WithJsonSchema({"const": 1})]
+    version: Version
     """Version of this format."""
     hostname: Hostname
     """The name this host gives itself in greetings, Received, Message-ID and DSN. RFC 5321 §4.1.3."""
