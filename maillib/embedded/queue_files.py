@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from maillib.embedded.files import FILE_MODE, make_directory, write_all
+from maillib.embedded.files import FILE_MODE, make_directory, os_errors, write_all
 from maillib.embedded.queue_envelope import MAX_OCTETS
 from maillib.errors import ConfigError, NotFound, StoreUnusable, Transient
 
@@ -18,15 +18,28 @@ _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 
 
 def make_private(folder: Path) -> None:
+    """Make a folder unless it is there. Raises ConfigError when others may write to it, or it is not ours.
+
+    Root may look after anybody's spool, and what root makes goes to the owner of the folder around it.
+    """
     if not folder.exists():
         make_directory(folder)
+        give_to_owner(folder)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode):
         raise ConfigError(f"{folder} is no directory")
-    if status.st_uid != os.geteuid():
+    if os.geteuid() not in (status.st_uid, 0):
         raise ConfigError(f"{folder} belongs to user {status.st_uid}; run this as that user, not as {os.geteuid()}")
     if status.st_mode & 0o022:
         raise ConfigError(f"{folder} can be written by others: chmod go-w")
+
+
+def give_to_owner(path: Path) -> None:
+    """Made by root, it gets the owner of the folder that it is in."""
+    if os.geteuid() == 0:
+        around = path.parent.stat()
+        with os_errors():
+            os.chown(path, around.st_uid, around.st_gid, follow_symlinks=False)
 
 
 def write_new(path: Path, octets: bytes, modified_s: float | None = None) -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from maillib.embedded.files import FILE_MODE, os_errors
+from maillib.embedded.queue_files import give_to_owner
 from maillib.errors import ConfigError
 
 _ENOUGH = 65_536
@@ -21,6 +22,7 @@ def make_fifo(path: Path) -> None:
     """Unless it is there. Raises ConfigError when something else has its name, Transient."""
     with os_errors(), suppress(FileExistsError):
         os.mkfifo(path, FILE_MODE)
+        give_to_owner(path)
     if not stat.S_ISFIFO(path.lstat().st_mode):
         raise ConfigError(f"{path} is no FIFO")
 

@@ -72,7 +72,7 @@ def retry_all(state_dir: Path) -> list[str]:
     """Let everything that is deferred be tried at once; the IDs."""
 
     async def retry(queue: EmbeddedQueue) -> list[str]:
-        retried = []
+        retried: list[str] = []
         for queue_id in [item.id async for item in queue.browse() if item.state is QueueState.DEFERRED]:
             try:
                 await queue.retry_now(queue_id)
