@@ -51,15 +51,18 @@ _THREADS = 2
 """They share one connection: while one reads, the next is on its way."""
 
 
+def database_path(state_dir: Path) -> Path:
+    return state_dir / "directory" / "directory.sqlite3"
+
+
 class EmbeddedDirectory(DirectoryEditor):
     """The Directory and DirectoryEditor ports; one object per process."""
 
     def __init__(self, state_dir: Path) -> None:
         """Opens or makes the database; blocks. Raises ConfigError (network file system), Transient, StoreUnusable."""
-        folder = state_dir / "directory"
-        make_directory(folder)
-        refuse_network_file_system(folder)
-        path = folder / "directory.sqlite3"
+        path = database_path(state_dir)
+        make_directory(path.parent)
+        refuse_network_file_system(path.parent)
         _make_for_owner(path)
         self._database = Database(path, SCHEMA)
         self._threads = Threads("directory", _THREADS)

@@ -1,0 +1,1 @@
+"""Administration: the part of the orchestrator that touches the store."""

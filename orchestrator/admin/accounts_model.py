@@ -13,8 +13,8 @@ from maillib.errors import PermanentError
 from maillib.ports.credentials import check_password_hash
 from orchestrator.admin.limits import LoginProtocol, check_name, check_quota
 from orchestrator.fields import Secret
-from orchestrator.units import octets
 from orchestrator.model import Version
+from orchestrator.units import octets
 from orchestrator.validation import Model, refuse
 
 T = TypeVar("T")

@@ -39,6 +39,12 @@ class Named:
     key: str
     """Domain in A-labels, or `Address.key`."""
 
+    @classmethod
+    def parse(cls, text: str) -> "Named":
+        """Reads what `str` makes of it."""
+        kind, _, key = text.partition(" ")
+        return cls(next(known for known in DEFAULTS if known == kind), key)
+
     def __str__(self) -> str:
         return f"{self.kind} {self.key}"
 

@@ -1,23 +1,73 @@
-"""The declared accounts of a spec, as `apply` takes them."""
+"""The spec together with the accounts it declares, for the verbs that need both."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from orchestrator import spec as spec_
+from orchestrator import yamltext
+from orchestrator.admin import declared
+from orchestrator.admin.accounts_file import Declaration, read_declaration
+from orchestrator.errors import PreflightFailed
+from orchestrator.fields import absolute
+from orchestrator.problems import Problem, SpecErrors
 from orchestrator.spec import Spec
 
 
 @dataclass(frozen=True, slots=True)
-class NoAccounts:
-    """The spec names no declaration: accounts are the command line's alone."""
+class DeclaredAccounts:
+    """What `apply` is given."""
 
-    text: None = None
+    state_dir: Path
+    declaration: Declaration | None
+    """None: the spec names none, accounts are the command line's alone."""
 
-    def plan(self) -> Sequence[str]:
-        return ()
+    @property
+    def text(self) -> str | None:
+        return None if self.declaration is None else self.declaration.text
+
+    def find(self) -> Iterator[str]:
+        """What speaks against an apply: secrets that cannot be read or used."""
+        try:
+            if self.declaration is not None:
+                declared.read_secrets(self.declaration)
+        except PreflightFailed as error:
+            yield from str(error).splitlines()
+
+    def plan(self) -> tuple[str, ...]:
+        """Raises PreflightFailed."""
+        if self.declaration is None:
+            return ()
+        return tuple(map(str, declared.plan(self.state_dir, self.declaration)))
 
     def apply(self) -> None:
-        pass
+        if self.declaration is not None:
+            declared.apply(self.state_dir, self.declaration)
 
 
-def of_spec(spec: Spec) -> NoAccounts:
-    return NoAccounts()
+def read(path: Path) -> tuple[Spec, DeclaredAccounts]:
+    """The spec in the file `path` and the accounts it names. Raises SpecErrors with what is wrong with either."""
+    problems: list[Problem] = []
+    spec = declaration = None
+    try:
+        spec = spec_.read(path)
+    except SpecErrors as error:
+        problems += error.problems
+    accounts = _accounts(path) if spec is None else spec.accounts
+    try:
+        declaration = None if accounts is None else read_declaration(accounts)
+    except SpecErrors as error:
+        problems += error.problems
+    if problems or spec is None:
+        raise SpecErrors(problems)
+    return spec, DeclaredAccounts(spec.state_dir, declaration)
+
+
+def _accounts(path: Path) -> Path | None:
+    """The accounts file that a spec names which is not valid; None where that cannot be told."""
+    try:
+        value = yamltext.read(path).value
+    except SpecErrors:
+        return None
+    named = value.get("accounts") if isinstance(value, dict) else None
+    return Path(absolute(path.parent, named)) if isinstance(named, str) and named.isprintable() else None

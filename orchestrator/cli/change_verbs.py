@@ -34,11 +34,9 @@ def plan(
     """Show what `apply` would do now, why, and what it costs those who are connected."""
     from orchestrator import apply as apply_
     from orchestrator import plan as plan_
-    from orchestrator import spec
-    from orchestrator.cli.accounts import of_spec
+    from orchestrator.cli import accounts
 
-    wanted = spec.read(context.obj)
-    todo = apply_.make_plan(wanted, of_spec(wanted))
+    todo = apply_.make_plan(*accounts.read(context.obj))
     if as_json:
         suite.print_json(plan_.as_json(todo))
     else:
@@ -62,15 +60,13 @@ def apply(
     """Make it so. Exit 73: this host is not ready for it, nothing changed; 4: failed and rolled back."""
     from orchestrator import apply as apply_
     from orchestrator import plan as plan_
-    from orchestrator import spec
-    from orchestrator.cli.accounts import of_spec
+    from orchestrator.cli import accounts
 
-    wanted = spec.read(context.obj)
     limit_s = WAIT_S if wait is None else wait
     options = apply_.Options(
         lock_wait_s=limit_s, ready_s=limit_s, on_failure=on_failure, override=override, by=suite.actor("apply")
     )
-    done = apply_.apply(wanted, of_spec(wanted), options, suite.tell)
+    done = apply_.apply(*accounts.read(context.obj), options, suite.tell)
     if as_json:
         result: Json = {
             "schema_version": 1,
@@ -89,9 +85,11 @@ def apply(
 
 def check(context: typer.Context) -> None:
     """Pre-flight: is this host ready for an apply of the spec? Exit 73: no."""
-    from orchestrator import preflight, spec
+    from orchestrator import preflight
+    from orchestrator.cli import accounts
 
-    findings = list(preflight.find(spec.read(context.obj)))
+    wanted, declared = accounts.read(context.obj)
+    findings = [*preflight.find(wanted), *declared.find()]
     if findings:
         raise PreflightFailed("\n".join(findings))
     suite.tell("this host is ready")

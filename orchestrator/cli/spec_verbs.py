@@ -46,13 +46,13 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to.
 def validate(
     context: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False
 ) -> None:
-    """Check the spec, without a look at this host. Exit 65: every mistake in one go, one a line."""
-    from orchestrator import spec
+    """Check the spec and the accounts it declares, without a look at this host. Exit 65: every mistake, one a line."""
+    from orchestrator.cli import accounts
 
     path: Path = context.obj
     errors: tuple[Problem, ...] = ()
     try:
-        count = len(spec.read(path).services)
+        spec, _ = accounts.read(path)
     except SpecErrors as error:
         if not as_json:
             raise
@@ -61,6 +61,7 @@ def validate(
         found: list[Json] = [{**problem.as_json()} for problem in errors]
         suite.print_json({"schema_version": SCHEMA_VERSION, "valid": not errors, "errors": found})
         raise typer.Exit(Exit.BAD_SPEC if errors else Exit.DONE)
+    count = len(spec.services)
     suite.tell(f"{path} is valid: {count} {'service' if count == 1 else 'services'}")
 
 
