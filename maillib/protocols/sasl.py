@@ -1,4 +1,4 @@
-"""SASL mechanisms with a password, server side, without I/O. RFC 4422, RFC 4616 (PLAIN); LOGIN is a draft that stayed one.
+"""SASL mechanisms with a password, server side, without I/O. RFC 4422, RFC 4616; LOGIN never became one.
 
 An exchange is asked for its next step with what the client said; the words around it are the protocol's.
 """

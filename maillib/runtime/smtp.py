@@ -268,6 +268,7 @@ class SmtpConnection(aiosmtpd.SMTP):
             async with asyncio.timeout(self._dialogue.timeout_s):
                 await self._writer.drain()
         except TimeoutError:
+            self._writer.transport.abort()  # a close would wait for a reader that there is not
             raise PeerError("timeout") from None
         except OSError:
             raise PeerError("lost") from None

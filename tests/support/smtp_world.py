@@ -7,12 +7,12 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 from maillib.address import Address
 from maillib.errors import AuthenticationFailed, MailError, NotFound
 from maillib.ports.directory import Account, AccountId, Resolution
-from maillib.ports.queue import Envelope, QueueId
+from maillib.ports.queue import Envelope, Queue, QueueId
 from maillib.runtime.service import ConnectionInfo, Registry
 from maillib.runtime.smtp import SmtpService
 from maillib.sessions.smtp import SmtpSession, Terms
@@ -135,7 +135,8 @@ class SmtpWorld:
             cleartext_login=info.listener.cleartext_login,
             peer_host=info.peer_host,
         )
-        return SmtpSession(self.settings, self.directory, self.queue, terms, delay_step_s=self.delay_step_s)
+        queue = cast(Queue, self.queue)  # the half that a session needs
+        return SmtpSession(self.settings, self.directory, queue, terms, delay_step_s=self.delay_step_s)
 
     @asynccontextmanager
     async def serve(
