@@ -40,7 +40,6 @@ def load() -> "Build":
     """Import what SMTP needs, and say how the service is built."""
     from maillib.embedded.directory import EmbeddedDirectory
     from maillib.embedded.queue import EmbeddedQueue
-
     from maillib.runtime.service import ConnectionInfo
     from maillib.runtime.smtp import SmtpService
     from maillib.sessions.smtp import SmtpSession, Terms
@@ -64,8 +63,8 @@ def load() -> "Build":
             return SmtpSession(settings, directory, queue, terms)
 
         async def close() -> None:
-            await queue.close()
-            await directory.close()
+            for engine in (queue, directory):
+                await engine.close()
 
         return SmtpService(registry, hostname=config.hostname, new_dialogue=new_session, close=close)
 

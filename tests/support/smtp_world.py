@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from maillib.address import Address
-from maillib.errors import AuthenticationFailed, MailError, NotFound
-from maillib.ports.directory import Account, AccountId, Resolution
+from maillib.errors import MailError
+from maillib.memory.directory import MemoryDirectory
 from maillib.ports.queue import Envelope, Queue, QueueId
 from maillib.runtime.service import ConnectionInfo, Registry
 from maillib.runtime.smtp import SmtpService
@@ -21,49 +21,17 @@ from maillib.settings.smtp import SmtpSettings
 from tests.support import tls as tls_ends
 from tests.support.live_port import LivePort
 
-ALICE = Account(AccountId(7), Address("alice", "example.test"), "Alice", True, None, None)
-BOB = Account(AccountId(8), Address("bob", "example.test"), "Bob", True, None, None)
 PASSWORD = "sesame, open"
 
 
-class House:
-    """The Directory: alice, bob, the alias sales (alice, bob and a partner), and a postmaster."""
-
-    _people = {  # noqa: RUF012 - never written
-        "alice": ALICE,
-        "bob": BOB,
-        "sales": ALICE,
-        "postmaster": ALICE,
-        "zoë": BOB,
-    }
-
-    async def is_local(self, domain: str) -> bool:
-        return domain == "example.test"
-
-    async def default_domain(self) -> str | None:
-        return "example.test"
-
-    async def resolve(self, address: Address) -> Resolution:
-        if address.domain != "example.test":
-            return Resolution((), (address,))
-        account = self._people.get(address.key.partition("@")[0])
-        if account is None:
-            raise NotFound(str(address))
-        return Resolution((account,), ())
-
-    async def authenticate(self, login: str, password: str, *, service: str) -> Account:
-        if (login, password, service) != ("alice@example.test", PASSWORD, "smtp"):
-            raise AuthenticationFailed(login)
-        return ALICE
-
-    async def account(self, account: AccountId) -> Account:
-        return {ALICE.id: ALICE, BOB.id: BOB}[account]
-
-    async def may_send_as(self, account: AccountId, sender: Address) -> bool:
-        return account == ALICE.id and sender.key in ("alice@example.test", "sales@example.test")
-
-    async def generation(self) -> int:
-        return 1
+async def furnish(directory: MemoryDirectory) -> None:
+    """alice, who also is postmaster, bob, zoë, and the alias sales of alice and a partner elsewhere."""
+    await directory.add_domain("example.test")
+    for name in ("alice", "bob", "zoë"):
+        await directory.add_account(Address(name, "example.test"), PASSWORD)
+    await directory.add_alias(
+        Address("sales", "example.test"), [Address("alice", "example.test"), Address("partner", "elsewhere.test")]
+    )
 
 
 @dataclass
@@ -124,7 +92,7 @@ class SmtpWorld:
     delay_step_s: float = 0.0
 
     def __post_init__(self) -> None:
-        self.directory = House()
+        self.directory = MemoryDirectory()
         self.queue = Shelf()
 
     def session(self, info: ConnectionInfo) -> SmtpSession:
@@ -147,6 +115,7 @@ class SmtpWorld:
         cleartext_login: bool = False,
     ) -> AsyncIterator[LivePort]:
         """A live port until the block ends; then waits for the sessions, so that a test cannot leave one behind."""
+        await furnish(self.directory)
         registry = Registry()
         server_context, _ = tls_ends.contexts()
         numbers = itertools.count(1)
