@@ -1,7 +1,7 @@
 """What `make run` does beside `apply`: passwords for the shipped accounts, and lines to paste.
 
-`secrets` makes each password file that accounts.yaml names under STATE_DIR and that is not there yet; nothing else is
-touched. `lines` prints an account, and one line each to send it a message and to read it.
+`secrets` makes each password file that the accounts declaration names under STATE_DIR and that is not there yet;
+nothing else is touched. `lines` prints an account, and one line each to send it a message and to read it.
 """
 
 import os
@@ -11,49 +11,48 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from maillib.settings.service import Listener
-from orchestrator import spec as spec_
-from orchestrator import yamltext
+from orchestrator.admin.accounts_file import Declaration
+from orchestrator.cli import accounts
+from orchestrator.secret import SecretRef
 from orchestrator.spec import Spec
 
 
 def main() -> int:
-    wanted = spec_.read(Path("services.yaml"))
+    spec, declared = accounts.read(Path("services.yaml"))
     if sys.argv[1:] == ["secrets"]:
-        make_passwords(wanted)
+        os.umask(0o027)
+        make_passwords(spec.state_dir, declared.declaration)
     else:
-        print(lines(wanted))
+        print(lines(spec, declared.declaration))
     return 0
 
 
-def make_passwords(wanted: Spec) -> None:
-    """A password for each declared user whose file under the state directory does not exist."""
-    for _, path in declared(wanted):
-        if path.exists() or not path.is_relative_to(wanted.state_dir):
+def make_passwords(state_dir: Path, declaration: Declaration | None) -> list[Path]:
+    """A password for each declared account whose file under `state_dir` does not exist; the files that were made."""
+    made = []
+    for _, path in _password_files(declaration):
+        if path.exists() or not path.is_relative_to(state_dir):
             continue
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(fd, "w") as file:
             file.write(f"{secrets.token_urlsafe(12)}\n")
+        made.append(path)
+    return made
 
 
-def declared(wanted: Spec) -> Iterator[tuple[str, Path]]:
-    """Address and password file of each declared user that has one."""
-    if wanted.accounts is None:
+def _password_files(declaration: Declaration | None) -> Iterator[tuple[str, Path]]:
+    """Address and password file of each declared account that has one."""
+    if declaration is None:
         return
-    top = yamltext.read(wanted.accounts).value
-    domains = top.get("domains") if isinstance(top, dict) else None
-    for domain, entry in domains.items() if isinstance(domains, dict) else ():
-        users = entry.get("users") if isinstance(entry, dict) else None
-        for name, user in users.items() if isinstance(users, dict) else ():
-            password = user.get("password") if isinstance(user, dict) else None
-            file = password.get("file") if isinstance(password, dict) else None
-            if isinstance(file, str):
-                yield f"{name}@{domain}", wanted.accounts.parent / file
+    for named, source in declaration.secrets.items():
+        if isinstance(source, SecretRef) and source.source == "file":
+            yield str(declaration.addresses[named]), Path(source.name)
 
 
-def lines(wanted: Spec) -> str:
+def lines(wanted: Spec, declaration: Declaration | None) -> str:
     """For a person with curl; empty where the spec has no account, submission or pop listener to show."""
-    account = next(declared(wanted), None)
+    account = next(_password_files(declaration), None)
     submission, pop = _listener(wanted, "smtp", "submission"), _listener(wanted, "pop", None)
     if account is None or submission is None or pop is None:
         return ""

@@ -26,6 +26,9 @@ _LISTEN = "0A"
 _SPARE_FILES = 64
 """Descriptors of a process that no connection uses: logs, databases, message files."""
 
+_COMMAND_SHOWN = 100
+"""Characters of a command line: program, script and what comes first."""
+
 
 def check(spec: Spec) -> None:
     """Raises PreflightFailed with every finding."""
@@ -162,10 +165,14 @@ def _sockets(pid: int) -> set[str]:
 
 
 def _command(pid: int) -> str:
+    """Its command line, shortened; its name where it has none."""
     try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+        line = b" ".join(words).decode(errors="replace") or Path(f"/proc/{pid}/comm").read_text().strip()
     except OSError:
         return "a process"
+    line = "".join(character if character.isprintable() else "?" for character in line[:_COMMAND_SHOWN])
+    return line if len(line) < _COMMAND_SHOWN else f"{line}…"
 
 
 def _certificate(spec: Spec) -> Iterator[str]:

@@ -26,8 +26,9 @@ def register(app: typer.Typer) -> None:
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to.")] = Path()) -> None:
-    """Write services.yaml, its JSON Schema and accounts.yaml to begin with. Never overwrites: exit 1 then."""
-    from orchestrator import resources
+    """Write services.yaml, its JSON Schema, accounts.yaml and passwords to begin with. Overwrites nothing: exit 1."""
+    from orchestrator import demo, resources
+    from orchestrator.cli import accounts
     from orchestrator.schema import json_schema
 
     texts = {name: resources.example(name).read_text(encoding="utf-8") for name in ("services.yaml", "accounts.yaml")}
@@ -41,6 +42,9 @@ def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to.
         with (folder / name).open("x", encoding="utf-8") as file:
             file.write(text)
         suite.tell(f"wrote {folder / name}")
+    spec, declared = accounts.read(folder / "services.yaml")
+    for path in demo.make_passwords(spec.state_dir, declared.declaration):
+        suite.tell(f"wrote {path}: a new password")
 
 
 def validate(
