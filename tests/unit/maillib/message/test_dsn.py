@@ -42,7 +42,7 @@ def test_plain_notification() -> None:
     assert report.get_content_type() == "multipart/report"
     assert report.get_param("report-type") == "delivery-status"
     assert (report["To"], report["Auto-Submitted"]) == ("alice@example.test", "auto-replied")
-    assert report["Date"] == "Sun, 1 Mar 2026 12:00:00 +0000"
+    assert report["Date"] == "Sun, 01 Mar 2026 12:00:00 +0000"
     types = [part.get_content_type() for part in parts(octets)]
     assert types == ["text/plain", "message/delivery-status", "text/rfc822-headers"]
     assert {part["Content-Transfer-Encoding"] for part in parts(octets)} == {"7bit"}
