@@ -490,9 +490,8 @@ def test_several_queues_share_the_work(tmp_path: Path) -> None:
     async def promise(first: Queue) -> None:
         second = Queue(tmp_path)
         ids = [await put(first) for _ in range(30)]
-        claims = [
-            claim.id for batch in await asyncio.gather(*(q.claim(5) for q in (first, second) * 4)) for claim in batch
-        ]
+        batches = [await asyncio.gather(first.claim(5), second.claim(5)) for _ in range(8)]
+        claims = [claim.id for pair in batches for batch in pair for claim in batch]
         assert sorted(claims) == sorted(ids)
         with pytest.raises(Conflict):
             await second.remove(ids[0])
