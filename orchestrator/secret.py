@@ -6,7 +6,7 @@ A secret is read at the moment it is needed, and kept nowhere: not in a plan, a 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 from maillib.errors import MailError
 
@@ -51,13 +51,18 @@ class SecretRef:
     def _file(self, path: Path) -> str:
         try:
             with path.open("rb") as file:
-                data = file.read(MAX_OCTETS + 1)
+                return read_secret(file, f"{self}: {path}")
         except OSError as error:
             raise SecretUnreadable(f"{self}: {path} cannot be read: {error.strerror}") from None
-        if len(data) > MAX_OCTETS:
-            raise SecretUnreadable(f"{self}: {path} is larger than {MAX_OCTETS} octets")
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            raise SecretUnreadable(f"{self}: {path} is not UTF-8") from None
-        return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def read_secret(file: BinaryIO, name: str) -> str:
+    """The secret in `file`, without one trailing line end; errors call it `name`. Raises SecretUnreadable, OSError."""
+    data = file.read(MAX_OCTETS + 1)
+    if len(data) > MAX_OCTETS:
+        raise SecretUnreadable(f"{name} is larger than {MAX_OCTETS} octets")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise SecretUnreadable(f"{name} is not UTF-8") from None
+    return text.removesuffix("\r\n") if text.endswith("\r\n") else text.removesuffix("\n")

@@ -137,7 +137,7 @@ class Snapshot:
 
     def entries(self) -> Entries:
         (declared,) = self._sql.execute("SELECT declared FROM suite").fetchone()
-        accounts = [*self._sql.execute(f"SELECT {_ACCOUNT}, removed, argon2id IS NULL FROM account ORDER BY id")]  # noqa: S608
+        accounts = [*self._sql.execute(f"SELECT {_ACCOUNT}, removed, argon2id IS NOT NULL FROM account ORDER BY id")]  # noqa: S608
         return Entries(
             generation=self.generation(),
             domains=tuple(
@@ -147,7 +147,7 @@ class Snapshot:
                 )
             ),
             accounts=tuple(_account(row) for *row, removed, _ in accounts if not removed),
-            without_password=frozenset(AccountId(row[0]) for row in accounts if row[-1] and not row[-2]),
+            with_password=frozenset(AccountId(row[0]) for row in accounts if row[-1]),
             aliases=tuple(self.aliases()),
             removed=tuple(_account(row) for *row, removed, _ in accounts if removed),
             declared=declared,

@@ -124,7 +124,7 @@ class MemoryDirectory(DirectoryEditor):
             generation=state.generation,
             domains=tuple(state.domains.values()),
             accounts=accounts,
-            without_password=frozenset(found.id for found in accounts if found.id not in state.passwords),
+            with_password=frozenset(state.passwords),
             aliases=tuple(state.aliases.values()),
             removed=tuple(state.removed.values()),
             declared=state.declared,

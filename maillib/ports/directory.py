@@ -146,14 +146,14 @@ Edit = Domain | Alias | PutAccount | SetPassword | RemoveDomain | RemoveAccount 
 class Entries:
     """Everything that is in the directory, disabled or not, as of one moment; each kind in the order it was made."""
 
-    generation: int
-    domains: tuple[Domain, ...]
-    accounts: tuple[Account, ...]
-    without_password: frozenset[AccountId]
-    aliases: tuple[Alias, ...]
-    removed: tuple[Account, ...]
+    generation: int = 0
+    domains: tuple[Domain, ...] = ()
+    accounts: tuple[Account, ...] = ()
+    with_password: frozenset[AccountId] = frozenset()
+    aliases: tuple[Alias, ...] = ()
+    removed: tuple[Account, ...] = ()
     """Removed accounts whose mail is kept."""
-    declared: str | None
+    declared: str | None = None
     """What `edit` was given last as `declared`."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from maillib.address import Address
 from maillib.embedded.directory import database_path
-from maillib.errors import Conflict, MailError
+from maillib.errors import MailError
 from maillib.ports.credentials import check_password
 from maillib.ports.directory import (
     Alias,
@@ -47,7 +47,7 @@ def plan(state_dir: Path, declaration: Declaration) -> tuple[AccountAction, ...]
     """What `apply` would do now. Changes nothing. Raises PreflightFailed when a secret cannot be read or used."""
     secrets = read_secrets(declaration)
     if not database_path(state_dir).exists():
-        return plan_accounts(_with_passwords(declaration, dict.fromkeys(secrets, "")), {}, {})
+        return _plan(_with_passwords(declaration, dict.fromkeys(secrets, "")), Entries())
 
     async def run() -> tuple[AccountAction, ...]:
         async with opened.directory(state_dir) as directory:
@@ -63,25 +63,21 @@ def apply(state_dir: Path, declaration: Declaration) -> tuple[AccountAction, ...
     Raises PreflightFailed, Conflict (an address of a declared alias is an account made by hand, and the like).
     """
     secrets = read_secrets(declaration)
+    actions: tuple[AccountAction, ...] = ()
 
-    async def run() -> tuple[AccountAction, ...]:
+    async def run() -> None:
         async with opened.directory(state_dir) as directory:
             declared = await _fingerprinted(directory, declaration, secrets)
-            while True:
-                entries = await directory.entries()
-                actions = _plan(declared, entries)
-                if not actions:
-                    return actions
-                edits = [*_edits(actions, declaration, secrets, entries)]
-                try:
-                    await directory.edit(edits, expected=entries.generation, declared=_record(declared))
-                except Conflict:
-                    if await directory.generation() == entries.generation:
-                        raise
-                else:
-                    return actions
 
-    return asyncio.run(run())
+            def build(entries: Entries) -> Sequence[Edit]:
+                nonlocal actions
+                actions = _plan(declared, entries)
+                return [*_edits(actions, declaration, secrets, entries)]
+
+            await opened.change(directory, build, declared=_record(declared))
+
+    asyncio.run(run())
+    return actions
 
 
 def read_secrets(declaration: Declaration) -> dict[Named, SetPassword]:
@@ -126,7 +122,7 @@ def _with_passwords(declaration: Declaration, prints: Mapping[Named, str]) -> Ob
 
 
 def _plan(declared: Objects, entries: Entries) -> tuple[AccountAction, ...]:
-    return plan_accounts(declared, _recorded(entries.declared), {named: live.fields for named, live in _live(entries)})
+    return plan_accounts(declared, recorded(entries.declared), {named: live.fields for named, live in _live(entries)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +198,11 @@ def _texts(value: Value) -> tuple[str, ...]:
 def _record(declared: Objects) -> str:
     """What the directory keeps of what was declared."""
     objects = {str(named): fields for named, fields in declared.items()}
-    return json.dumps({"version": _RECORD_VERSION, "objects": objects}, ensure_ascii=False)
+    return json.dumps({"version": _RECORD_VERSION, "objects": objects}, ensure_ascii=False, sort_keys=True)
 
 
-def _recorded(record: str | None) -> Objects:
-    """Reads what `_record` wrote."""
+def recorded(record: str | None) -> Objects:
+    """What was declared when it was applied last, given `Entries.declared`."""
     objects = {} if record is None else json.loads(record)["objects"]
     return {
         Named.parse(text): {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

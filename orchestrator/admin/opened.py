@@ -1,11 +1,12 @@
-"""Opens the directory for one administrative act."""
+"""Opens the directory for one administrative act, and changes it."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from maillib.embedded.directory import EmbeddedDirectory
-from maillib.ports.directory import DirectoryEditor
+from maillib.errors import Conflict
+from maillib.ports.directory import DirectoryEditor, Edit, Entries
 
 
 @asynccontextmanager
@@ -20,3 +21,22 @@ async def directory(state_dir: Path) -> AsyncIterator[DirectoryEditor]:
         yield opened
     finally:
         await opened.close()
+
+
+async def change(
+    directory: DirectoryEditor, build: Callable[[Entries], Sequence[Edit]], *, declared: str | None = None
+) -> None:
+    """Make the edits that `build` finds right for what is there: again, when somebody else was faster.
+
+    Nothing new: nothing is written. Raises as `build` and `edit`.
+    """
+    while True:
+        entries = await directory.entries()
+        edits = build(entries)
+        if not edits and declared in (None, entries.declared):
+            return None
+        try:
+            return await directory.edit(edits, expected=entries.generation, declared=declared)
+        except Conflict:
+            if await directory.generation() == entries.generation:
+                raise

@@ -3,17 +3,22 @@
 import getpass
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from maillib.errors import NotFound
+from maillib.address import Address, normalize_domain
+from maillib.errors import AddressError, NotFound
 from maillib.settings.base import Json
 from orchestrator import generation, yamltext
 from orchestrator.generation import Generation
 from orchestrator.place import Place
 from orchestrator.problems import SpecErrors
+
+if TYPE_CHECKING:
+    from orchestrator.admin.ownership import Named
 
 DEFAULT_STATE_DIR = "var"
 """As in the spec's model; here without its validator."""
@@ -82,6 +87,63 @@ def duration(text: str) -> float:
         return seconds(text)
     except PydanticCustomError as error:
         raise typer.BadParameter(error.message()) from None
+
+
+def size(text: str) -> int:
+    """Octets of `1GiB`. Raises BadParameter."""
+    from pydantic_core import PydanticCustomError
+
+    from orchestrator.units import octets
+
+    try:
+        return octets(text)
+    except PydanticCustomError as error:
+        raise typer.BadParameter(error.message()) from None
+
+
+def address(text: str) -> Address:
+    """Parser of arguments."""
+    try:
+        return Address.parse(text)
+    except AddressError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def domain(text: str) -> str:
+    """Parser of arguments: A- or U-labels, returned in A-labels."""
+    try:
+        return normalize_domain(text)
+    except AddressError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def tell_if_declared(state_dir: Path, named: "Named") -> None:
+    """Say of what was removed that the next apply makes it again."""
+    from orchestrator.admin import accounts
+
+    if named in accounts.declared_names(accounts.entries(state_dir)):
+        tell(f"{named} is declared: the next apply makes it again, unless it leaves the declaration")
+
+
+def print_fields(row: Mapping[str, Json]) -> None:
+    """One object for people: a line a field."""
+    width = max(map(len, row))
+    for name, value in row.items():
+        typer.echo(f"{name:<{width}}  {_cell(value)}".rstrip())
+
+
+def print_rows(rows: Sequence[Mapping[str, Json]], columns: Sequence[str]) -> None:
+    """Several for people: a line each, below a line with the names of the columns."""
+    cells = [[*columns], *([_cell(row[column]) for column in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        typer.echo("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _cell(value: Json) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return {None: "-", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 
 def print_json(data: Json) -> None:
