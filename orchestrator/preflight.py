@@ -114,8 +114,7 @@ def _why_not(error: OSError, listener: Listener, ours: set[int]) -> str | None:
             holders = _holders(listener)
             if holders and holders <= ours:
                 return None
-            foreign = ", ".join(f"{_command(pid)} (pid {pid})" for pid in sorted(holders - ours))
-            return f"port {listener.port} of {listener.address} is taken by {foreign or 'another process'}"
+            return f"port {listener.port} of {listener.address} is taken by {_named(sorted(holders - ours))}"
         case errno.EACCES:
             return (
                 f"{_me()} may not bind port {listener.port} of {listener.address}; ports below 1024 need the right to"
@@ -162,6 +161,14 @@ def _sockets(pid: int) -> set[str]:
     except OSError:
         return set()
     return found
+
+
+def _named(pids: list[int]) -> str:
+    """The first; others have most likely inherited from it."""
+    if not pids:
+        return "another process"
+    more = f" and {len(pids) - 1} more" if len(pids) > 1 else ""
+    return f"pid {pids[0]}{more}: {_command(pids[0])}"
 
 
 def _command(pid: int) -> str:
