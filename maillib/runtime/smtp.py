@@ -1,4 +1,4 @@
-"""Connections of SMTP, on aiosmtpd: the one module that touches it. `docs/decisions/0002-smtp-on-aiosmtpd.md`.
+"""Connections of SMTP, on aiosmtpd: the one module that touches it. `docs/decisions/0003-smtp-on-aiosmtpd.md`.
 
 aiosmtpd gives the protocol object with its streams and flow control, and STARTTLS: the handshake on a running
 connection and the forgetting of what came in clear. Its loop over commands is replaced, because that takes an LF for

@@ -27,6 +27,9 @@ from maillib.settings.smtp import SmtpSettings
 LONGEST_DELAY_S = 5.0
 """Of a reply to a session that makes many errors: a dozen wrong passwords are still told within a minute."""
 
+MAX_NAME = 320
+"""Characters of an unknown user's name in the log: no address has more."""
+
 COMMANDS = frozenset(
     ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
 )
@@ -320,7 +323,7 @@ class SmtpSession:
                 raise AuthenticationFailed(credentials.login)
             self._account = await self._directory.authenticate(credentials.login, credentials.password, service="smtp")
         except AuthenticationFailed:
-            maillog.login_failed(user=credentials.login, mechanism=self._mechanism)
+            maillog.login_failed(user=credentials.login[:MAX_NAME], mechanism=self._mechanism)
             return Reply(535, "5.7.8", "User name or password is wrong")
         except TemporaryError as error:
             maillog.problem(what="log-in", error=str(error))

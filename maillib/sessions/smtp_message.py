@@ -18,7 +18,7 @@ from maillib.protocols.smtp import Refused, Reply
 from maillib.protocols.smtp_data import DataDecoder
 
 MAX_HEADER_OCTETS = 1024 * 1024
-"""The header is looked at as a whole before any of it is written."""
+"""So much of a header is looked at, as a whole, before any of it is written. Some messages are no header at all."""
 
 PIECE_OCTETS = 64 * 1024
 """Octets of the body written in one go: most messages need one write."""
@@ -111,7 +111,9 @@ class IncomingMessage:
             if length is not None:
                 await self._take_header(length)
             elif len(self._header) > MAX_HEADER_OCTETS:
-                raise Refused(552, "5.3.4", f"A header has at most {MAX_HEADER_OCTETS} octets")
+                if self._rules.may_say_from is not None:  # a From further down would go unseen
+                    raise Refused(552, "5.3.4", f"A header has at most {MAX_HEADER_OCTETS} octets")
+                await self._take_header(len(self._header))
         if len(self._piece) >= PIECE_OCTETS:
             await self._draft.write(bytes(self._piece))
             self._piece.clear()
