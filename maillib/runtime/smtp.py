@@ -77,13 +77,20 @@ class Dialogue(Protocol):
 aiosmtpd.log.disabled = True  # our log says what happens; theirs would format each line for nobody
 
 
+class _NoHooks:
+    """In place of aiosmtpd's handler, whose names it looks through for each connection."""
+
+    def __dir__(self) -> list[str]:
+        return []
+
+
 class SmtpConnection(aiosmtpd.SMTP):
     """One accepted connection, driven by a task of its own."""
 
     line_length_limit = READ_AHEAD_OCTETS
 
     def __init__(self, info: ConnectionInfo, dialogue: Dialogue, registry: Registry) -> None:
-        super().__init__(None, hostname="unused", tls_context=info.tls_context, loop=asyncio.get_running_loop())
+        super().__init__(_NoHooks(), hostname="unused", tls_context=info.tls_context, loop=asyncio.get_running_loop())
         self._info = info
         self._dialogue = dialogue
         self._registry = registry
