@@ -8,27 +8,24 @@ password are answered alike; 250 after the data means that the message is durabl
 in writes under own addresses only. Mail for a user who is not there is refused at RCPT, so that no bounce is owed.
 """
 
-import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from maillib import maillog
 from maillib.address import Address
-from maillib.errors import AuthenticationFailed, LocalError, NotFound, TemporaryError
+from maillib.errors import LocalError, NotFound, TemporaryError
 from maillib.message.received import Hop
-from maillib.ports.directory import Account, Directory
+from maillib.ports.directory import Directory
 from maillib.ports.queue import Envelope, Queue, Recipient
 from maillib.protocols import sasl, smtp
 from maillib.protocols.smtp import Refused, Reply
+from maillib.sessions.smtp_login import LogIn
 from maillib.sessions.smtp_message import IncomingMessage, Rules, reply_to
 from maillib.settings.smtp import SmtpSettings
 
 LONGEST_DELAY_S = 5.0
 """Of a reply to a session that makes many errors: a dozen wrong passwords are still told within a minute."""
-
-MAX_NAME = 320
-"""Characters of an unknown user's name in the log: no address has more."""
 
 COMMANDS = frozenset(
     ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
@@ -80,10 +77,7 @@ class SmtpSession:
         self._client_name: str | None = None
         """From HELO or EHLO."""
         self._extended = False
-        self._account: Account | None = None
-        self._exchange: sasl.Plain | sasl.Login | None = None
-        """A log-in that waits for an answer."""
-        self._mechanism = ""
+        self._login = LogIn(directory)
         self._transaction: Transaction | None = None
         self._message: IncomingMessage | None = None
         self._verb = ""
@@ -94,13 +88,13 @@ class SmtpSession:
 
     @property
     def user(self) -> str | None:
-        return str(self._account.address) if self._account else None
+        return str(self._login.account.address) if self._login.account else None
 
     @property
     def doing(self) -> str:
         if self._message is not None:
             return f"DATA {self._message.size_octets} octets"
-        return "AUTH" if self._exchange else self._verb or "waiting"
+        return "AUTH" if self._login.is_going_on else self._verb or "waiting"
 
     @property
     def delay_s(self) -> float:
@@ -134,7 +128,7 @@ class SmtpSession:
         self._cipher = f"{version} {cipher}"
         self._client_name = None
         self._extended = False
-        self._account = None
+        self._login = LogIn(self._directory)
         self._transaction = None
 
     async def command(self, line: bytes) -> bytes:
@@ -156,9 +150,7 @@ class SmtpSession:
     async def answer(self, line: bytes) -> bytes:
         """The reply to what followed a 334."""
         try:
-            if line == b"*":
-                raise Refused(501, "5.7.0", "Log-in cancelled")
-            reply = await self._log_in_step(line)
+            reply = await self._login.answer(line)
         except Refused as refused:
             maillog.bad_command(command="AUTH", reply=str(refused))
             reply = refused.reply
@@ -288,55 +280,20 @@ class SmtpSession:
             raise Refused(502, "5.5.1", "There is no log-in here")
         if not self._extended:
             raise Refused(503, "5.5.1", "Say EHLO first")
-        if self._account is not None:
+        if self._login.account is not None:
             raise Refused(503, "5.5.1", "You are logged in already")
         if self._transaction is not None:
             raise Refused(503, "5.5.1", "Not within a mail transaction")
         if not self._may_log_in:
             raise Refused(538, "5.7.11", "Log-in needs TLS")
-        name, _, initial = argument.partition(" ")
-        mechanism = sasl.MECHANISMS.get(name.upper())
-        if mechanism is None:
-            raise Refused(504, "5.5.4", "No such mechanism")
-        self._exchange, self._mechanism = mechanism(), name.upper()
-        if not initial:
-            return await self._log_in_step(None)
-        return await self._log_in_step(b"" if initial == "=" else initial.encode())
-
-    async def _log_in_step(self, response: bytes | None) -> Reply:
-        """`response` is in base64; None: the client waits for the first challenge."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is None:
-            raise LocalError("an answer that nobody asked for")
-        try:
-            step = exchange.step(None if response is None else sasl.decode_base64(response))
-        except sasl.Malformed as error:
-            raise Refused(501, "5.5.2", f"Malformed: {error}") from None
-        if isinstance(step, bytes):
-            self._exchange = exchange
-            return Reply(334, None, base64.b64encode(step).decode())
-        return await self._log_in(step)
-
-    async def _log_in(self, credentials: sasl.Credentials) -> Reply:
-        try:
-            if credentials.acts_for_another:
-                raise AuthenticationFailed(credentials.login)
-            self._account = await self._directory.authenticate(credentials.login, credentials.password, service="smtp")
-        except AuthenticationFailed:
-            maillog.login_failed(user=credentials.login[:MAX_NAME], mechanism=self._mechanism)
-            return Reply(535, "5.7.8", "User name or password is wrong")
-        except TemporaryError as error:
-            maillog.problem(what="log-in", error=str(error))
-            return Reply(454, "4.7.0", "Log-in does not work now, try again later")
-        maillog.login(user=str(self._account.address), mechanism=self._mechanism)
-        return Reply(235, "2.7.0", "You are logged in")
+        return await self._login.begin(argument)
 
     # The mail transaction
 
     async def _mail(self, argument: str) -> Reply:
         if self._client_name is None:
             raise Refused(503, "5.5.1", "Say EHLO first")
-        if self._terms.submission and self._account is None:
+        if self._terms.submission and self._login.account is None:
             if self._may_start_tls and not self._may_log_in:
                 raise Refused(530, "5.7.0", "Must issue a STARTTLS command first")
             raise Refused(530, "5.7.0", "Authentication required")
@@ -347,13 +304,13 @@ class SmtpSession:
             raise Refused(555, "5.5.4", "AUTH is not supported")
         if mail.size_octets > self._settings.max_message_size:
             return self._reject(552, "5.3.4", f"At most {self._settings.max_message_size} octets are accepted")
-        if self._account is not None and mail.sender is not None and not await self._is_own(mail.sender):
+        if self._login.account is not None and mail.sender is not None and not await self._is_own(mail.sender):
             return self._reject(553, "5.7.1", "That sender address is not yours", rcpt=mail.sender)
         self._transaction = Transaction(mail)
         return Reply(250, "2.1.0", "Ok")
 
     async def _is_own(self, address: Address) -> bool:
-        return self._account is not None and await self._directory.may_send_as(self._account.id, address)
+        return self._login.account is not None and await self._directory.may_send_as(self._login.account.id, address)
 
     async def _rcpt(self, argument: str) -> Reply:
         transaction = self._transaction
@@ -373,7 +330,7 @@ class SmtpSession:
                 await self._directory.resolve(path)
             except NotFound:
                 return self._reject(550, "5.1.1", "No such user here", rcpt=path)
-        elif self._account is None:
+        elif self._login.account is None:
             return self._reject(550, "5.7.1", "We do not relay", rcpt=path)
         if is_new:
             transaction.recipients[path.key] = path
@@ -400,7 +357,7 @@ class SmtpSession:
             queue_id=draft.id,
             extended=self._extended,
             cipher=self._cipher,
-            authenticated=self._account is not None,
+            authenticated=self._login.account is not None,
             smtputf8=transaction.mail.smtputf8,
             recipient=str(recipients[0]) if len(recipients) == 1 else None,
             when=now,
@@ -409,7 +366,7 @@ class SmtpSession:
             sender=transaction.mail.sender,
             recipients=tuple(Recipient(address=address) for address in recipients),
             queued=now,
-            account=self._account.id if self._account else None,
+            account=self._login.account.id if self._login.account else None,
             peer=self._terms.peer_host,
             body_8bit=transaction.mail.body_8bit,
             smtputf8=transaction.mail.smtputf8,
@@ -417,6 +374,6 @@ class SmtpSession:
         rules = Rules(
             max_octets=self._settings.max_message_size,
             max_received=self._settings.max_received,
-            may_say_from=self._is_own if self._account else None,
+            may_say_from=self._is_own if self._login.account else None,
         )
         return IncomingMessage(draft, envelope, hop, rules)
