@@ -8,7 +8,6 @@ password are answered alike; 250 after the data means that the message is durabl
 in writes under own addresses only. Mail for a user who is not there is refused at RCPT, so that no bounce is owed.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -64,14 +63,12 @@ class SmtpSession:
         queue: Queue,
         terms: Terms,
         *,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
         delay_step_s: float = 1.0,
     ) -> None:
         self._settings = settings
         self._directory = directory
         self._queue = queue
         self._terms = terms
-        self._now = now
         self._delay_step_s = delay_step_s
         self._cipher: str | None = None
         self._client_name: str | None = None
@@ -347,7 +344,7 @@ class SmtpSession:
         return Reply(354, None, "End data with <CR><LF>.<CR><LF>")
 
     def _incoming(self, transaction: Transaction) -> IncomingMessage:
-        now = self._now()
+        now = datetime.now(UTC)
         recipients = tuple(transaction.recipients.values())
         draft = self._queue.draft()
         hop = Hop(
