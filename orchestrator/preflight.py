@@ -91,21 +91,27 @@ def _limits(config: ServiceConfig) -> Iterator[str]:
 
 
 def _port(service: str, listener: Listener, ours: set[int]) -> Iterator[str]:
-    """Try to bind, without listening: nobody can connect meanwhile."""
     hosts = [listener.host] if listener.host else ["0.0.0.0", "::"]  # noqa: S104 - the spec wants every address
     for host in hosts:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        try:
-            with socket.socket(family, socket.SOCK_STREAM) as sock:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                sock.bind((host, listener.port))
-        except OSError as error:
-            finding = _why_not(error, listener, ours)
-            if finding is not None:
-                yield f"{service}: {finding}"
-                return
+        error = _bind(host, listener.port)
+        finding = None if error is None else _why_not(error, listener, ours)
+        if finding is not None and _bind(host, listener.port) is not None:  # else its holder was about to let it go
+            yield f"{service}: {finding}"
+            return
+
+
+def _bind(host: str, port: int) -> OSError | None:
+    """Try, without listening: nobody can connect meanwhile. The error; None: it could be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((host, port))
+    except OSError as error:
+        return error
+    return None
 
 
 def _why_not(error: OSError, listener: Listener, ours: set[int]) -> str | None:
