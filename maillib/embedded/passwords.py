@@ -78,7 +78,7 @@ def is_outdated(stored: Stored) -> bool:
 
 
 def _hash(password: str) -> Stored:
-    return Stored(_HASHER.hash(_normalized(password)), _scram_sha_256(password))
+    return Stored(_HASHER.hash(_normalized(password)), scram_sha_256(password, secrets.token_bytes(16)))
 
 
 def _matches(stored: Stored | None, password: str) -> bool:
@@ -96,17 +96,16 @@ def _normalized(password: str) -> bytes:
     return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
 
 
-def _scram_sha_256(password: str) -> str:
-    """RFC 5802 §3."""
-    salt = secrets.token_bytes(16)
-    salted = hashlib.pbkdf2_hmac("sha256", _saslprep(password).encode(), salt, _SCRAM_ITERATIONS)
+def scram_sha_256(password: str, salt: bytes) -> str:
+    """The verifier as `Stored` keeps it. RFC 5802 §3, RFC 7677."""
+    salted = hashlib.pbkdf2_hmac("sha256", saslprep(password).encode(), salt, _SCRAM_ITERATIONS)
     stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     server_key = hmac.digest(salted, b"Server Key", "sha256")
     salt64, stored64, server64 = (base64.b64encode(part).decode() for part in (salt, stored_key, server_key))
     return f"SCRAM-SHA-256${_SCRAM_ITERATIONS}:{salt64}${stored64}:{server64}"
 
 
-def _saslprep(password: str) -> str:
+def saslprep(password: str) -> str:
     """As a SCRAM client prepares it. RFC 4013; what that prohibits stays as it is, as clients do."""
     if password.isascii():
         return password

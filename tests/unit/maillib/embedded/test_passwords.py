@@ -1,0 +1,64 @@
+"""What is made of a password."""
+
+import base64
+import hashlib
+import hmac
+
+import pytest
+
+from maillib.embedded.passwords import Passwords, saslprep, scram_sha_256
+
+
+def test_scram_verifier() -> None:
+    """The verifier checks the proof of a client that knows the password. RFC 7677 §3, the numbers of its example."""
+    salt = base64.b64decode("W22ZaJ0SNY7soEsUEjb6gQ==")
+    verifier = scram_sha_256("pencil", salt)
+    assert verifier.startswith("SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$")
+    stored_key, server_key = (base64.b64decode(part) for part in verifier.rpartition("$")[2].split(":"))
+    message = (
+        b"n=user,r=rOprNGfwEbeRWgbNEkqO,"
+        b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,"
+        b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+    )
+    proof = base64.b64decode("dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=")
+    signature = hmac.digest(stored_key, message, "sha256")
+    client_key = bytes(left ^ right for left, right in zip(proof, signature, strict=True))
+    assert hashlib.sha256(client_key).digest() == stored_key
+    expected = "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+    assert base64.b64encode(hmac.digest(server_key, message, "sha256")).decode() == expected
+
+
+@pytest.mark.parametrize(
+    ("password", "prepared"),
+    [
+        ("I\u00adX", "IX"),
+        ("user", "user"),
+        ("USER", "USER"),
+        ("\u00aa", "a"),
+        ("\u2168", "IX"),
+        ("a\u00a0b", "a b"),
+        ("\u0627\u0031", "\u0627\u0031"),
+        ("\u00ad", "\u00ad"),
+        ("ä\u0007", "ä\u0007"),
+    ],
+)
+def test_saslprep(password: str, prepared: str) -> None:
+    """Passwords are prepared as clients do; what they may not prepare stays as it is. RFC 4013 §3."""
+    assert saslprep(password) == prepared
+
+
+def test_composition() -> None:
+    """A password matches however the keyboard composes its characters."""
+    import asyncio
+
+    async def main() -> None:
+        passwords = Passwords()
+        try:
+            stored = await passwords.hash("J\u00fcrgen")
+            assert await passwords.matches(stored, "Ju\u0308rgen")
+            assert not await passwords.matches(stored, "Jurgen")
+            assert not await passwords.matches(None, "J\u00fcrgen")
+        finally:
+            await passwords.close()
+
+    asyncio.run(main())
