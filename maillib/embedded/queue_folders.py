@@ -297,7 +297,7 @@ class SpoolFolders:
             elif path.suffix == ".done":
                 self.remove_rest(path)
             else:
-                path.unlink()
+                path.unlink(missing_ok=True)  # a rewritten envelope has taken its `.tmp` with it
         folder.rmdir()
         return recovered
 
@@ -411,6 +411,8 @@ class SpoolFolders:
         try:
             status = self.body(queue_id).lstat()
         except FileNotFoundError:
+            if not os.path.lexists(path):  # done meanwhile
+                raise NotFound(f"{path} is not there") from None
             raise StoreUnusable(f"{self.body(queue_id)} is missing") from None
         if not stat.S_ISREG(status.st_mode) or status.st_size != stored.size_octets:
             raise StoreUnusable(f"{self.body(queue_id)} is not the {stored.size_octets} octets that were accepted")

@@ -7,13 +7,10 @@ session would. N grows until the child gets through.
 import errno
 import itertools
 import os
-import signal
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import FrameType
 
 import pytest
 
@@ -23,50 +20,10 @@ from maillib.embedded.blobs import path_of, spool_ref
 from maillib.ports.directory import AccountId
 from maillib.ports.index import INBOX, Appended, NewMessage, Uid
 from maillib.ports.queue import QueueId
+from tests.support.kills import dies_at
 
 ALICE = AccountId(1)
 WHEN = datetime(2024, 2, 29, tzinfo=UTC)
-STEPS = frozenset(
-    {
-        "open",
-        "mkdir",
-        "link",
-        "unlink",
-        "rename",
-        "write",
-        "utime",
-        "fsync",
-        "close",
-        "connect",
-        "execute",
-        "executemany",
-    }
-)
-
-
-def dies_at(step: int, work: Callable[[], None]) -> bool:
-    """Whether a child that does `work` was killed at that step; False: it got through."""
-    child = os.fork()
-    if child == 0:
-        left = step
-
-        def count(_: FrameType, event: str, function: object) -> None:
-            nonlocal left
-            if event == "c_call" and getattr(function, "__name__", "") in STEPS:
-                left -= 1
-                if left == 0:
-                    os.kill(os.getpid(), signal.SIGKILL)
-
-        status = 1
-        try:
-            sys.setprofile(count)
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    _, result = os.waitpid(child, 0)
-    assert result in (0, signal.SIGKILL), "the child's own assertions failed"
-    return result != 0
 
 
 @contextmanager
