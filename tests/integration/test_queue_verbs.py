@@ -1,0 +1,154 @@
+"""`postroom queue …` as a person and a script use it, beside a queue that nobody works on."""
+
+import asyncio
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from maillib.address import Address
+from maillib.embedded.queue import EmbeddedQueue
+from maillib.ports.queue import Envelope, Recipient, RecipientState
+from tests.support.real_suite import RealSuite
+
+QUEUED = datetime(2026, 3, 1, 12, 0, 7, tzinfo=UTC)
+NEXT = datetime(2090, 1, 1, tzinfo=UTC)
+BODY = b"Subject: x\r\n\r\nbody\r\n"
+BOB, CAROL = Address.parse("bob@example.test"), Address.parse("carol@elsewhere.test")
+ENVELOPE = Envelope(
+    sender=Address.parse("alice@example.test"),
+    recipients=(Recipient(address=BOB), Recipient(address=CAROL)),
+    queued=QUEUED,
+    account=None,
+    peer="192.0.2.1",
+)
+
+
+@pytest.fixture
+def suite(tmp_path: Path) -> RealSuite:
+    suite = RealSuite(tmp_path)
+    suite.write({"services": {}})
+    return suite
+
+
+@pytest.fixture
+def ids(suite: RealSuite) -> list[str]:
+    """A deferred and a new message."""
+
+    async def fill() -> list[str]:
+        suite.place.state_dir.mkdir()
+        queue = EmbeddedQueue(suite.place.state_dir)
+        drafts = [queue.draft(), queue.draft()]
+        for number, draft in enumerate(drafts):
+            await draft.write(BODY)
+            await draft.commit(replace(ENVELOPE, queued=QUEUED + timedelta(seconds=number)))
+            if number == 0:
+                (claim,) = await queue.claim(1)
+                done = Recipient(address=BOB, state=RecipientState.DELIVERED, attempts=1, last_reply="2.1.5 delivered")
+                waits = Recipient(address=CAROL, state=RecipientState.DEFERRED, attempts=1, last_reply="4.4.0 kept")
+                await queue.retry(claim, replace(claim.envelope, recipients=(done, waits)), NEXT)
+        await queue.close()
+        return [draft.id for draft in drafts]
+
+    return asyncio.run(fill())
+
+
+def test_list_as_json(suite: RealSuite, ids: list[str]) -> None:
+    """The object that scripts rely on: every field of the contract, oldest message first."""
+    done = suite.ok("queue", "list", "--json")
+    assert done.err == ""
+    assert json.loads(done.out) == {
+        "schema_version": 1,
+        "messages": [
+            {
+                "id": ids[0],
+                "sender": "alice@example.test",
+                "size_octets": len(BODY),
+                "queued": "2026-03-01T12:00:07Z",
+                "state": "deferred",
+                "recipients": [
+                    {
+                        "address": "bob@example.test",
+                        "state": "delivered",
+                        "attempts": 1,
+                        "next_attempt": None,
+                        "last_reply": "2.1.5 delivered",
+                    },
+                    {
+                        "address": "carol@elsewhere.test",
+                        "state": "deferred",
+                        "attempts": 1,
+                        "next_attempt": "2090-01-01T00:00:00Z",
+                        "last_reply": "4.4.0 kept",
+                    },
+                ],
+            },
+            {
+                "id": ids[1],
+                "sender": "alice@example.test",
+                "size_octets": len(BODY),
+                "queued": "2026-03-01T12:00:08Z",
+                "state": "incoming",
+                "recipients": [
+                    {
+                        "address": address,
+                        "state": "queued",
+                        "attempts": 0,
+                        "next_attempt": None,
+                        "last_reply": None,
+                    }
+                    for address in ("bob@example.test", "carol@elsewhere.test")
+                ],
+            },
+        ],
+    }
+
+
+def test_for_people(suite: RealSuite, ids: list[str]) -> None:
+    """Listing and single message say who waits and why, and where the file is."""
+    listing = suite.ok("queue", "list").out
+    assert ids[0] in listing
+    assert "4.4.0 kept" in listing
+    shown = suite.ok("queue", "show", ids[0]).out
+    assert f"{ids[0]}.eml" in shown
+    assert suite.ok("queue", "show", ids[0], "--json").json["recipients"][1]["last_reply"] == "4.4.0 kept"
+    stats = suite.ok("queue", "stats", "--json").json
+    assert (stats["messages"], stats["states"]["deferred"], stats["oldest"]) == (2, 1, "2026-03-01T12:00:07Z")
+
+
+def test_retry(suite: RealSuite, ids: list[str]) -> None:
+    """A named message, or all of the deferred ones, is tried now; an unknown one is exit 1, no choice is exit 64."""
+    assert suite.run("queue", "retry", ids[0], "NOSUCH").code == 1
+    assert suite.ok("queue", "stats", "--json").json["states"]["incoming"] == 2
+    suite.ok("queue", "retry", "--all")
+    assert suite.run("queue", "retry").code == 64
+    assert suite.run("queue", "retry", "--all", ids[0]).code == 64
+
+
+def test_remove(suite: RealSuite, ids: list[str]) -> None:
+    """Messages are removed with their bodies; an unknown one is exit 1 and keeps no other from being removed."""
+    done = suite.run("queue", "remove", "NOSUCH", *ids)
+    assert done.code == 1
+    assert "NOSUCH" in done.err
+    assert suite.ok("queue", "list", "--json").json["messages"] == []
+    assert list((suite.place.state_dir / "spool" / "messages").iterdir()) == []
+
+
+def test_check(suite: RealSuite, ids: list[str]) -> None:
+    """A whole queue is exit 0; damage is named on stdout with exit 1, and shown as such by `list`."""
+    suite.ok("queue", "check")
+    (suite.place.state_dir / "spool" / "incoming" / f"{ids[1]}.json").write_text("{")
+    done = suite.run("queue", "check", "--json")
+    assert done.code == 1
+    assert [line.split(":")[0] for line in done.json["damaged"]] == [ids[1]]
+    assert "cannot be read" in suite.ok("queue", "list").out
+
+
+def test_before_the_first_apply(suite: RealSuite) -> None:
+    """Without a spool the queue is empty and whole, and no folder is made."""
+    assert suite.ok("queue", "list", "--json").json == {"schema_version": 1, "messages": []}
+    suite.ok("queue", "check")
+    assert suite.run("queue", "show", "X").code == 1
+    assert not suite.place.state_dir.exists()
