@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down check test golden docs fmt lock
+.PHONY: help setup run down check test bench golden docs fmt lock
 
 help:  ## Print the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -37,6 +37,9 @@ check: setup  ## Format, lint, types, import contracts
 
 test: setup  ## The whole test suite
 	$(BIN)/pytest
+
+bench: setup  ## How fast, how large: a short round of benchmarks/
+	$(BIN)/python -m benchmarks
 
 golden: setup  ## Write the expected parts of tests/golden anew; review reads the diff
 	GOLDEN=write $(BIN)/pytest tests/golden
