@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from maillib import maillog
 from maillib.embedded import queue_check, queue_wake
 from maillib.embedded.blobs import spool_ref
 from maillib.embedded.files import os_errors, write_all
@@ -200,7 +201,10 @@ class EmbeddedQueue:
         self._rescan_at = now + RESCAN_S
         if now >= self._sweep_at:
             self._sweep_at = now + SWEEP_S
-            queue_check.sweep(self._folders, now_s)
+            try:
+                queue_check.sweep(self._folders, now_s)
+            except TemporaryError as error:  # litter does not keep mail waiting
+                maillog.problem(what="removal of leftovers in the spool", error=str(error))
         self._folders.recover(now_s)
         incoming, deferred = self._folders.incoming_ids(), self._folders.deferred_ids()
         with self._lock:
@@ -298,6 +302,7 @@ class _FileDraft:
 
     def _flush(self) -> None:
         try:
+            self._folders.check_space()
             if self._fd < 0:
                 self._fd = self._folders.create(self._id, again=self._again)
             with os_errors():

@@ -86,7 +86,6 @@ class SpoolFolders:
         """
         unfinished = self._unfinished_body(queue_id)
         with os_errors():
-            self._check_space()
             if again:
                 unfinished.unlink(missing_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -141,8 +140,10 @@ class SpoolFolders:
             if self.find(queue_id) is None:
                 self.body(queue_id).unlink(missing_ok=True)
 
-    def _check_space(self) -> None:
-        free = os.statvfs(self.messages)
+    def check_space(self) -> None:
+        """Before octets are added to a body. Raises StoreFull, Transient."""
+        with os_errors():
+            free = os.statvfs(self.messages)
         if free.f_bavail * free.f_frsize < RESERVE_OCTETS or (free.f_files and free.f_favail < RESERVE_INODES):
             raise StoreFull(f"{self.messages}: the last {RESERVE_OCTETS} octets are kept for mail that is here already")
 
@@ -267,17 +268,17 @@ class SpoolFolders:
     def recover(self, now_s: float) -> list[Entry]:
         """Let what dead processes had be claimed again; where it is now."""
         recovered: list[Entry] = []
-        with os_errors():
-            for lock in sorted(self.active.glob("*.lock")):
-                with suppress(FileNotFoundError):  # another process has done it
+        for lock in sorted({*self.active.glob("*.lock"), *(owner.with_suffix(".lock") for owner in self._owners())}):
+            try:
+                with os_errors(), suppress(FileNotFoundError):  # another process has done it
                     recovered += self._recover_of(lock, now_s)
-            for folder in self._owners():
-                if not folder.with_suffix(".lock").exists() and folder.is_dir():  # somebody removed the lock by hand
-                    recovered += self._empty(folder, now_s)
+            except TemporaryError as error:  # the claims of other processes are not held up by these
+                maillog.problem(what=f"recovery of {lock.with_suffix('')}", error=str(error))
         return recovered
 
     def _recover_of(self, lock: Path, now_s: float) -> list[Entry]:
-        fd = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # It is made where somebody has removed it by hand.
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             folder = lock.with_suffix("")

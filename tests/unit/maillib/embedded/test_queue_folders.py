@@ -165,6 +165,24 @@ def test_claims_die_with_their_process(tmp_path: Path) -> None:
     with_queue(tmp_path, promise)
 
 
+def test_claims_whose_lock_was_removed(tmp_path: Path) -> None:
+    """Claims of a dead process are found though somebody has removed its lock, and odd files in them stop no other."""
+
+    async def fill(queue: Queue) -> None:
+        await put(queue)
+
+    with_queue(tmp_path, fill)
+    claimed = claim_and_die(tmp_path)
+    (lock,) = (tmp_path / "spool" / "active").glob("*.lock")
+    lock.unlink()
+    (tmp_path / "spool" / "active" / "0-000000000000" / "x").mkdir(parents=True)
+
+    async def promise(queue: Queue) -> None:
+        assert [claim.id for claim in await queue.claim(10)] == claimed
+
+    with_queue(tmp_path, promise)
+
+
 def test_message_that_kills_its_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After some deaths a message waits, longer each time, and in the end it is set aside; others are not held up."""
     last = FREE_RECOVERIES + 2
