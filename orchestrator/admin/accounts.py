@@ -268,12 +268,14 @@ def alias_of(found: Entries, address: Address) -> Alias:
 
 
 def _targets(found: Entries, targets: Sequence[Address]) -> tuple[Address, ...]:
-    """Each once. Raises NotFound for one that is in a domain of ours and that nobody there has."""
+    """Each once, as it is written first. Raises NotFound for one that is in a domain of ours and nobody there has."""
     ours = {domain.name for domain in found.domains}
+    unique: dict[str, Address] = {}
     for target in targets:
         if target.domain in ours and local_key(target.local) != POSTMASTER:
             _known(found, target)
-    return tuple({target.key: target for target in targets}.values())
+        unique.setdefault(target.key, target)
+    return tuple(unique.values())
 
 
 def _known(found: Entries, address: Address) -> None:
