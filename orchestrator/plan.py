@@ -111,6 +111,8 @@ class Live:
     """That master is the one supervisord has started."""
     digest: str | None
     code: str | None
+    certificate: tuple[str | None, str | None] = (None, None)
+    """Digest of the certificate that it serves with, and of the file as it is now."""
     service: Mapping[str, Json]
     """What its master runs; what was applied last where no master answers."""
     section: Mapping[str, str]
@@ -229,7 +231,7 @@ def _decide(wanted: Wanted, world: World, *, ignore_holds: bool) -> Action:
         return _action(Verb.RESTART, live, (*keys, *section), way=way, refused=True)
     if live.code != world.code:
         return _action(Verb.RESTART, live, (*keys, Reason("/program", live.code, world.code)))
-    if because := (*keys, *_new_certificate(wanted, world), *_failure(live)):
+    if because := (*keys, *_new_certificate(wanted, live, world), *_failure(live)):
         return _action(Verb.RELOAD, live, because)
     if live.state == "starting":
         return _action(Verb.START, live, (_why_start(live),), way=Way.START)
@@ -256,10 +258,13 @@ def _changed_section(wanted: Wanted, live: Live) -> Iterator[Reason]:
         yield from differences(dict(live.section), dict(wanted.section), f"/supervisord/program:{wanted.name}")
 
 
-def _new_certificate(wanted: Wanted, world: World) -> tuple[Reason, ...]:
-    if world.certificate_due is None or wanted.service.get("tls") is None:
+def _new_certificate(wanted: Wanted, live: Live, world: World) -> tuple[Reason, ...]:
+    if wanted.service.get("tls") is None:
         return ()
-    return (Reason("/tls/certificate", world.certificate_due, "a new one"),)
+    if world.certificate_due is not None:
+        return (Reason("/tls/certificate", world.certificate_due, "a new one"),)
+    served, found = live.certificate
+    return (Reason("/tls/certificate", served, found),) if served and found and served != found else ()
 
 
 def _changed_keys(wanted: Wanted, live: Live) -> Iterator[Reason]:

@@ -62,6 +62,8 @@ class Master:
     code: str
     generation: int
     digest: str
+    certificate: str | None
+    """Digest of the certificate that its workers were started with."""
     started: float
     state: str
     workers: tuple[Worker, ...]

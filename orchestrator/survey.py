@@ -6,7 +6,8 @@ from configparser import RawConfigParser
 from pathlib import Path
 
 from maillib import control
-from maillib.settings.base import Json
+from maillib.settings.base import Json, load
+from maillib.settings.service import TlsFiles
 from maillib.version import code_digest
 from orchestrator import generation, holds, status
 from orchestrator.errors import SupervisorDown, SupervisorFault
@@ -88,6 +89,7 @@ def _live(place: Place, name: str, seen: Seen, applied: Wanted | None, *, dated:
         supervised=seen.supervised,
         digest=seen.master.digest if seen.master else applied.digest if applied else None,
         code=seen.master.code if seen.master else None,
+        certificate=(seen.master.certificate if seen.master else None, _certificate(service)),
         service=service if isinstance(service, dict) else applied.service if applied else {},
         section=section,
         enabled=applied is not None and applied.enabled,
@@ -95,6 +97,11 @@ def _live(place: Place, name: str, seen: Seen, applied: Wanted | None, *, dated:
         sessions=seen.sessions,
         hold=", ".join(filter(None, (hold.who, status.iso(hold.when), hold.why))) if hold else None,
     )
+
+
+def _certificate(service: Json) -> str | None:
+    files = service.get("tls") if isinstance(service, dict) else None
+    return load(TlsFiles, files).certificate_digest() if files is not None else None
 
 
 def _changed_on_disk(place: Place) -> frozenset[str]:

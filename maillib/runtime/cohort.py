@@ -17,7 +17,7 @@ from maillib.runtime import channel
 from maillib.runtime.occupancy import REGIONS
 from maillib.runtime.program import CHANNEL
 from maillib.settings.base import Json
-from maillib.settings.service import Listener, ServiceFile
+from maillib.settings.service import Listener, ServiceFile, encode
 
 PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Waits before a worker that died is started again, by how many have died in a row; the last one repeats."""
@@ -52,6 +52,8 @@ class Cohort:
     workers: dict[int, Worker] = field(default_factory=dict)
     deadline: float | None = None
     """Unix time at which its sessions are told goodbye; None while it does not drain."""
+    certificate: str | None = None
+    """Digest of the certificate's file when its workers were started."""
     deaths: int = 0
     """In a row."""
     respawn_at: float | None = None
@@ -88,7 +90,7 @@ def spawn(script: Path, cohort: Cohort, handed: Handed, log: Path, free_region: 
     ours, theirs = channel.pair()
     service = cohort.file.service
     descriptors = [handed.occupancy]
-    made = [channel.memory_file("config", cohort.config.read_bytes())]
+    made = [channel.memory_file("config", encode(cohort.file))]
     try:
         if service.tls is not None and any(listener.tls != "none" for listener in service.listen):
             for path in (service.tls.certificate, service.tls.private_key):

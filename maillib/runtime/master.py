@@ -196,6 +196,8 @@ class Master:
     def _fill(self, one: Cohort) -> None:
         """Start the workers that the cohort lacks."""
         one.respawn_at = None
+        tls = one.file.service.tls
+        one.certificate = tls.certificate_digest() if tls is not None else None
         slots = max(1024, one.file.service.limits.connections)
         if self._occupancy is None or self._occupancy.slots < slots:
             self._occupancy = Occupancy.create(slots)  # sessions that are open are counted no more: they drain
@@ -334,6 +336,7 @@ class Master:
             "generation": self._current.file.generation,
             "digest": self._current.file.digest,
             "config": os.fspath(self._current.config),
+            "certificate": self._current.certificate,
             "started": self._started,
             "state": state,
             "processes": self._current.file.service.processes,

@@ -12,6 +12,7 @@ does not try again.
 import argparse
 import os
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:  # it imports asyncio, which a master does without
 
 EXIT_FAILED = 1
 EXIT_CONFIG = 78
+
+FAILED_PAUSE_S = 2.0
+"""Between a failed start and the next one."""
 
 CHANNEL = "POSTROOM_CHANNEL"
 """Environment variable of a worker: the number of its channel's descriptor."""
@@ -63,6 +67,8 @@ def main(script: str, protocol: str, load: "Callable[[], Build]") -> int:
     except ConfigError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return EXIT_CONFIG
-    except MailError as error:
+    except (MailError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
+        if "SUPERVISOR_ENABLED" in os.environ:  # it would start us again at once, for ever
+            time.sleep(FAILED_PAUSE_S)
         return EXIT_FAILED

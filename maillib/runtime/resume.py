@@ -47,7 +47,8 @@ def execute_anew(script: Path, config_argument: Path, estate: Estate) -> None:
     cohorts = [
         {
             "config": os.fspath(cohort.config),
-            "content": _content(cohort),
+            "content": service.encode(cohort.file).decode(),
+            "certificate": cohort.certificate,
             "deadline": cohort.deadline,
             "workers": [_left(worker) for worker in cohort.workers.values()],
         }
@@ -100,6 +101,7 @@ def take_over(memory: int) -> Estate:
                 config=Path(item["config"]),
                 file=service.parse(item["content"]),
                 deadline=item["deadline"],
+                certificate=item["certificate"],
                 workers={left["pid"]: _found(left) for left in item["workers"]},
             )
             for item in state["cohorts"]
@@ -129,17 +131,6 @@ def _found(left: dict[str, Any]) -> Worker:
         region=left["region"],
         started=left["started"],
         state=WorkerState(left["state"]),
-    )
-
-
-def _content(cohort: Cohort) -> str:
-    return json.dumps(
-        {
-            "schema_version": service.SCHEMA_VERSION,
-            "generation": cohort.file.generation,
-            "digest": cohort.file.digest,
-            "service": asdict(cohort.file.service),
-        }
     )
 
 

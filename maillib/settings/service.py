@@ -4,8 +4,9 @@
 Secrets are never in it, only where to read them.
 """
 
+import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,10 +18,10 @@ from maillib.settings.spool import SpoolSettings
 
 SCHEMA_VERSION = 1
 
-SETTINGS = {"smtp": SmtpSettings, "spool": SpoolSettings, "pop": PopSettings}
-"""Protocol name to the class of its `settings`."""
-
 AnySettings = SmtpSettings | SpoolSettings | PopSettings
+
+SETTINGS: dict[str, type[AnySettings]] = {"smtp": SmtpSettings, "spool": SpoolSettings, "pop": PopSettings}
+"""Protocol name to the class of its `settings`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,13 @@ class TlsFiles:
 
     certificate: str
     private_key: str
+
+    def certificate_digest(self) -> str | None:
+        """Tells whether the certificate has changed, and with it the key; None: it cannot be read."""
+        try:
+            return hashlib.sha256(Path(self.certificate).read_bytes()).hexdigest()[:16]
+        except OSError:
+            return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +138,11 @@ def parse(text: str | bytes) -> ServiceFile:
     if not isinstance(generation, int) or not isinstance(digest, str):
         raise ConfigError("/generation is no number or /digest no text")
     return ServiceFile(generation=generation, digest=digest, service=config)
+
+
+def encode(file: ServiceFile) -> bytes:
+    """What `parse` reads back to an equal value."""
+    return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(file)}).encode()
 
 
 def read(path: Path) -> ServiceFile:

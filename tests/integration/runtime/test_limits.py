@@ -111,9 +111,11 @@ def test_a_reload_takes_a_new_certificate_and_keeps_tls_sessions(program: Progra
     listener = Listener(host="127.0.0.1", port=program.port, tls="implicit")
     program.start(listen=(listener,), tls=tls_files)
     first, old = common_name(program.port)
+    before = program.status()["certificate"]
     make_certificate(tls_files, "second.test")
     assert program.ask({"verb": Verb.RELOAD})["ok"]
     second, new = common_name(program.port)
+    assert program.status()["certificate"] not in (None, before)
     assert b"first.test" in first and b"second.test" in second
     for sock in (old, new):
         sock.sendall(b"QUIT\r\n")

@@ -44,6 +44,8 @@ def _live(name: str = "pop", **more: Any) -> Live:
     return Live(name=name, service=service, **fields)
 
 
+_TLS = _service(tls={"certificate": "/c", "private_key": "/k"})
+
 _STOPPED: dict[str, Any] = {"serving": False, "supervised": False, "state": "stopped", "code": None}
 
 
@@ -64,6 +66,9 @@ def _world(*services: Live, **more: Any) -> World:
         (_wanted(), _live(supervised=False), Verb.RESTART, Way.START, False),
         (_wanted(), _live(**_STOPPED), Verb.START, Way.START, False),
         (_wanted(), _live(**{**_STOPPED, "state": "failed"}), Verb.START, Way.START, False),
+        (_wanted(service=_TLS), _live(service=_TLS, certificate=("old", "new")), Verb.RELOAD, Way.IN_PLACE, False),
+        (_wanted(service=_TLS), _live(service=_TLS, certificate=("old", "old")), Verb.NONE, Way.IN_PLACE, False),
+        (_wanted(service=_TLS), _live(service=_TLS, certificate=("old", None)), Verb.NONE, Way.IN_PLACE, False),
         (_wanted(), _live(state="failed"), Verb.RELOAD, Way.IN_PLACE, False),
         (_wanted(), _live(state="starting"), Verb.START, Way.START, False),
         (_wanted(), _live(**_STOPPED, hold="alice"), Verb.HOLD, Way.START, True),

@@ -22,6 +22,7 @@ def _master(**more: Any) -> Master:
         "code": "c",
         "generation": 1,
         "digest": "d",
+        "certificate": None,
         "started": NOW - 60,
         "state": "running",
         "workers": (_worker(),),
