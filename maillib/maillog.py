@@ -177,6 +177,11 @@ def login_failed(*, user: str, mechanism: str) -> None:
     _emit("warning", "login-failed", user=user, mechanism=mechanism)
 
 
+def password_not_rehashed(*, user: str, error: str) -> None:
+    """Somebody logged in whose password should be hashed anew, and the directory could not be written; later, then."""
+    _emit("warning", "password-not-rehashed", user=user, error=error)
+
+
 def maildrop_in_use(*, user: str) -> None:
     """Somebody logged in while another session has the same maildrop. RFC 1939 §4."""
     _emit("info", "maildrop-in-use", user=user)

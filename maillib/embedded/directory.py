@@ -20,12 +20,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from maillib import maillog
 from maillib.address import Address
 from maillib.embedded.directory_tables import SCHEMA, Changes, Snapshot
 from maillib.embedded.files import FILE_MODE, make_directory, os_errors, refuse_network_file_system
 from maillib.embedded.passwords import Passwords, Stored, is_outdated
 from maillib.embedded.sqlite import Database, Threads
-from maillib.errors import AddressError, AuthenticationFailed, Conflict, NotFound
+from maillib.errors import AddressError, AuthenticationFailed, Conflict, NotFound, TemporaryError
 from maillib.ports.credentials import check_password, check_password_hash
 from maillib.ports.directory import (
     Account,
@@ -86,9 +87,15 @@ class EmbeddedDirectory(DirectoryEditor):
         if account.protocols is not None and service not in account.protocols:
             raise AuthenticationFailed(login)
         if is_outdated(stored):
-            fresh = await self._passwords.hash(password)
-            await self._write(lambda changes: changes.hash_again(account.id, stored, fresh))
+            await self._hash_again(account, stored, password)
         return account
+
+    async def _hash_again(self, account: Account, seen: Stored, password: str) -> None:
+        fresh = await self._passwords.hash(password)
+        try:
+            await self._write(lambda changes: changes.hash_again(account.id, seen, fresh))
+        except TemporaryError as error:  # a full disk keeps nobody from reading mail
+            maillog.password_not_rehashed(user=str(account.address), error=str(error))
 
     async def account(self, account: AccountId) -> Account:
         return await self._read(lambda snapshot: snapshot.account(account))

@@ -15,7 +15,7 @@ import pytest
 from argon2 import PasswordHasher, extract_parameters
 
 from maillib.address import Address
-from maillib.embedded import directory as module
+from maillib.embedded import sqlite
 from maillib.embedded.directory import EmbeddedDirectory, database_path
 from maillib.errors import AuthenticationFailed, Transient
 from maillib.ports.directory import PutAccount, SetPassword
@@ -205,6 +205,29 @@ def test_hash_of_other_cost(tmp_path: Path) -> None:
     assert kept(tmp_path) == (argon2id, scram)
 
 
+def test_directory_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Somebody who can read the directory logs in, even when nothing can be written to it."""
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0.05)
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("secret")
+
+    async def promise(directory: EmbeddedDirectory) -> None:
+        await directory.add_domain("example.test")
+        await directory.add_account(ALICE)
+        await directory.edit([SetPassword(address=ALICE, password_hash=cheap)])
+        other = sqlite3.connect(database_path(tmp_path), isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            await directory.authenticate(LOGIN, "secret", service="pop")
+            with pytest.raises(Transient):
+                await directory.edit([PutAccount(address=ALICE)])
+        finally:
+            other.close()
+
+    with_directory(tmp_path, promise)
+    assert kept(tmp_path) == (cheap, None)
+    assert "password-not-rehashed" in capfd.readouterr().err
+
+
 def test_too_many_wait(tmp_path: Path) -> None:
     """More log-ins at once than may wait are told to try again; all others are answered."""
 
@@ -225,4 +248,4 @@ def test_closed_twice(tmp_path: Path) -> None:
         await directory.close()
 
     with_directory(tmp_path, promise)
-    assert module.database_path(tmp_path).exists()
+    assert database_path(tmp_path).exists()
