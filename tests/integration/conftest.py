@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.mail_suite import MailSuite
 from tests.support.real_suite import RealSuite
 
 _LINE_SERVICE = Path(__file__).parents[1] / "support" / "line_service.py"
@@ -17,5 +18,13 @@ def line_suite(tmp_path: Path) -> Iterator[RealSuite]:
     workers.mkdir()
     (workers / "pop.py").symlink_to(_LINE_SERVICE)
     suite = RealSuite(tmp_path, workers)
+    yield suite
+    suite.take_down()
+
+
+@pytest.fixture
+def mail_suite(tmp_path: Path) -> Iterator[MailSuite]:
+    """SMTP, spool and POP with two accounts; the test starts it."""
+    suite = MailSuite(tmp_path)
     yield suite
     suite.take_down()
