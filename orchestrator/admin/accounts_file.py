@@ -183,21 +183,24 @@ def _declaration(document: Document, file: AccountsFile, entries: _Entries, fold
     """Of a file in which nothing is wrong."""
     objects: dict[Named, Fields] = {}
     secrets: dict[Named, SecretRef | PasswordHash] = {}
+    domains = file.domains or {}
     for name, entry in entries.domains.items():
-        domain = file.domains[str(entry.where[1])] or Domain()
+        domain = domains[str(entry.where[1])] or Domain()
         objects[Named("domain", name)] = {**_written(domain, "postmaster"), "enabled": True}
     for named, entry in entries.of_addresses.items():
         _, domain_key, _, local = map(str, entry.where)
-        domain = file.domains[domain_key] or Domain()
+        domain = domains[domain_key] or Domain()
         if named.kind == "account":
-            user = domain.users[local] or User()
+            user = (domain.users or {})[local] or User()
             objects[named] = {**_written(user, "name", "quota", "protocols"), "enabled": True}
             if user.password is not None:
                 secrets[named] = user.password.ref(folder)
             elif user.password_hash is not None:
                 secrets[named] = PasswordHash(user.password_hash)
         else:
-            targets = [_target(text, entries.addresses[named].domain, entries) for text in domain.aliases[local]]
+            targets = [
+                _target(text, entries.addresses[named].domain, entries) for text in (domain.aliases or {})[local]
+            ]
             objects[named] = {"targets": tuple(map(str, targets)), "enabled": True}
     order: dict[Kind, int] = {"domain": 0, "account": 1, "alias": 2}
     in_order = dict(sorted(objects.items(), key=lambda item: order[item[0].kind]))

@@ -57,9 +57,9 @@ class Domain(Model):
 
     postmaster: str | None = None
     """User or alias that gets mail for postmaster; the default is the domain's first user."""
-    users: dict[str, User | None] = Field(default_factory=dict)
+    users: dict[str, User | None] | None = None
     """By local part."""
-    aliases: dict[str, Annotated[list[str], Field(min_length=1)]] = Field(default_factory=dict)
+    aliases: dict[str, Annotated[list[str], Field(min_length=1)]] | None = None
     """Local part to targets: users or aliases of this domain, or any address."""
 
 
@@ -68,5 +68,5 @@ class AccountsFile(Model):
 
     version: Version
     """Version of this format."""
-    domains: dict[str, Domain | None] = Field(default_factory=dict)
+    domains: dict[str, Domain | None] | None = None
     """By name, in A- or U-labels."""

@@ -17,6 +17,8 @@ from maillib.embedded.directory import EmbeddedDirectory
 from maillib.embedded.index import EmbeddedIndex
 from maillib.errors import AuthenticationFailed
 from maillib.ports.index import INBOX, NewMessage
+from orchestrator.admin import declared
+from orchestrator.admin.accounts_file import read_declaration
 
 ALICE = "alice@example.test"
 
@@ -260,6 +262,18 @@ def test_purge(with_alice: Suite, removed_before: bool) -> None:
     assert "and no mail of one" in suite.fails(1, "account", "remove", ALICE, "--purge")
     suite.ok("account", "add", ALICE)
     assert suite.json("account", "show", ALICE)["account"]["messages"] == 0
+
+
+def test_declared(suite: Suite) -> None:
+    """What is declared is listed as such; whoever removes it by hand is told that the next apply makes it again."""
+    path = suite.folder / "accounts.yaml"
+    path.write_text("version: 1\ndomains: {example.test: {users: {alice: {}}, aliases: {sales: [alice]}}}\n")
+    declared.apply(suite.state_dir, read_declaration(path))
+    suite.ok("account", "add", "bob@example.test")
+    assert [row["declared"] for row in suite.json("account", "list")["accounts"]] == [True, False]
+    assert suite.json("domain", "show", "example.test")["domain"]["declared"]
+    assert "the next apply makes it again" in suite.ok("alias", "remove", "sales@example.test")
+    assert "the next apply" not in suite.ok("account", "remove", "bob@example.test")
 
 
 def test_for_people(with_alice: Suite) -> None:

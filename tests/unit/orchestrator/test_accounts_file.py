@@ -47,6 +47,9 @@ domains:
       sales: [alice, BOB, partner@Elsewhere.test, other@example.test]
   münchen.test: {{users: {{Jürgen: {{password: {{env: PW}}}}}}}}
   empty.test:
+  commented.test:
+    users:
+    aliases:
 """,
     )
     alice, bob = Named("account", "alice@example.test"), Named("account", "bob@example.test")
@@ -55,6 +58,7 @@ domains:
         Named("domain", "example.test"): {"postmaster": "alice", "enabled": True},
         Named("domain", "xn--mnchen-3ya.test"): {"enabled": True},
         Named("domain", "empty.test"): {"enabled": True},
+        Named("domain", "commented.test"): {"enabled": True},
         alice: {"name": "Alice Liddell", "quota": 1 << 30, "enabled": True},
         bob: {"protocols": ("pop", "smtp"), "quota": None, "enabled": True},
         Named("account", "carol@example.test"): {"enabled": True},
@@ -70,7 +74,7 @@ domains:
         },
     }
     kinds = [named.kind for named in found.objects]
-    assert kinds == ["domain"] * 3 + ["account"] * 4 + ["alias"]
+    assert kinds == ["domain"] * 4 + ["account"] * 4 + ["alias"]
     assert found.secrets == {
         alice: SecretRef("file", str(tmp_path / "secrets/alice")),
         bob: PasswordHash(HASH),
