@@ -100,4 +100,5 @@ def local_key(local: str) -> str:
 
 def _has_controls(text: str) -> bool:
     """C0, DEL, C1, line and paragraph separators, lone surrogates: all that some reader may take for a line end."""
-    return any(unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") for char in text)
+    # Nothing that is printable is one of them, and this is asked often; to look them up takes long.
+    return not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") for char in text)

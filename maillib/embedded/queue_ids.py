@@ -19,10 +19,10 @@ _ID = re.compile(r"[0-9A-Za-z]{1,32}", re.ASCII)
 
 def new_id(now_s: float) -> QueueId:
     """`now_s`: Unix time."""
-    number = int(now_s * 1_000_000)
-    characters = [_ALPHABET[number >> shift & 31] for shift in range(5 * (_TIME_CHARACTERS - 1), -1, -5)]
-    characters += [secrets.choice(_ALPHABET) for _ in range(_CHANCE_CHARACTERS)]
-    return QueueId("".join(characters))
+    chance_bits = 5 * _CHANCE_CHARACTERS
+    number = int(now_s * 1_000_000) << chance_bits | secrets.randbits(chance_bits)
+    count = _TIME_CHARACTERS + _CHANCE_CHARACTERS
+    return QueueId("".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (count - 1), -1, -5)))
 
 
 def is_id(text: str) -> bool:

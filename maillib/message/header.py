@@ -14,7 +14,8 @@ _LINE_ENDS_TO_SOMEBODY = frozenset({"Cc", "Zl", "Zp", "Cs"})
 def field(name: str, *lines: str) -> bytes:
     """`name: lines`, folded between the lines, with its line end. RFC 5322 §2.2.3."""
     for line in lines:
-        if any(unicodedata.category(char) in _LINE_ENDS_TO_SOMEBODY for char in line):
+        # Nothing that is printable is one of them, and this is asked of every message; to look them up takes long.
+        if not line.isprintable() and any(unicodedata.category(char) in _LINE_ENDS_TO_SOMEBODY for char in line):
             raise LocalError(f"control characters in a header field of ours: {name}: {line!r}")
     return (f"{name}: " + "\r\n\t".join(lines) + "\r\n").encode()
 
