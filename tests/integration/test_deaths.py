@@ -55,6 +55,24 @@ def test_without_the_agent_a_stop_drains_in_the_foreground(line_suite: RealSuite
     assert line_suite.status()["two"]["state"] == "running"
 
 
+def test_an_agent_that_hangs_delays_nothing(line_suite: RealSuite) -> None:
+    """Frozen, it does not answer: the master waits for it a moment only, refuses at once, and drains in the foreground."""
+    ports = line_suite.apply_lines(one=[])
+    agent = _agent(line_suite)
+    assert agent is not None
+    os.kill(agent, signal.SIGSTOP)
+    try:
+        with LineClient(ports["one"]) as client:
+            with Supervisor(line_suite.place.supervisor) as supervisor:
+                supervisor.stop(["one"])
+            eventually(lambda: is_refused(ports["one"]), "refusal")
+            assert client.say("QUIT") == b"+OK QUIT\r\n"
+        eventually(lambda: line_suite.status()["one"]["state"] == "stopped", "stopped")
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    eventually(lambda: line_suite.status()["one"]["hold"] is not None, "hold")
+
+
 def test_a_killed_supervisord_stops_no_session(line_suite: RealSuite) -> None:
     """Services serve on; status says 69; the next apply brings supervisord back and replaces the masters."""
     ports = line_suite.apply_lines(one=[], two=["one"])
