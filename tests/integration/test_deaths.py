@@ -56,7 +56,7 @@ def test_without_the_agent_a_stop_drains_in_the_foreground(line_suite: RealSuite
 
 
 def test_an_agent_that_hangs_delays_nothing(line_suite: RealSuite) -> None:
-    """Frozen, it does not answer: the master waits for it a moment only, refuses at once, and drains in the foreground."""
+    """Frozen, it does not answer: the master waits for it a moment only, and then drains in the foreground."""
     ports = line_suite.apply_lines(one=[])
     agent = _agent(line_suite)
     assert agent is not None
