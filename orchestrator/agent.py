@@ -29,8 +29,9 @@ from maillib import control, maillog
 from maillib.command_socket import Client, CommandSocket
 from maillib.control import Message, Verb, WorkerState
 from maillib.errors import MailError, Transient
-from maillib.version import VERSION
+from maillib.version import VERSION, code_digest
 from orchestrator import generation, holds
+from orchestrator.place import AGENT, AGENT_PACKAGES
 from orchestrator.supervisor import Program, ProgramState, Supervisor
 
 SETTLE_S = 2.0
@@ -44,8 +45,6 @@ BOOT_WAIT_S = 30.0
 
 KILL_AFTER_S = 20.0
 """A drainer that lives so long after its deadline does not keep it any more."""
-
-AGENT = "agent"
 
 
 def main() -> int:
@@ -83,6 +82,7 @@ class Agent:
         """SIGTERM came during that: only the drainers are waited for."""
         self._done = False
         self._input = b""
+        self._code = code_digest(*AGENT_PACKAGES)
         self._signals: deque[int] = deque()
 
     def loop(self) -> int:
@@ -292,7 +292,8 @@ class Agent:
             case Verb.STATUS:
                 drainers: list[object] = list(self._drainers)
                 booting: list[object] = list(self._boot.waiting)
-                client.answer({"ok": True, "pid": os.getpid(), "drainers": drainers, "booting": booting})
+                about: Message = {"pid": os.getpid(), "code": self._code, "drainers": drainers, "booting": booting}
+                client.answer({"ok": True, **about})
             case verb:
                 client.fail(f"unknown verb {verb!r}")
 

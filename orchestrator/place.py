@@ -5,6 +5,12 @@ from pathlib import Path
 
 from maillib import control
 
+AGENT = "agent"
+"""Name of the agent's program."""
+
+AGENT_PACKAGES = ("maillib", "orchestrator")
+"""What the agent runs: other code on disk is a reason to restart it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

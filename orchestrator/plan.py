@@ -17,11 +17,9 @@ from enum import StrEnum
 from typing import Literal
 
 from maillib.settings.base import Json
+from orchestrator.place import AGENT
 
 SCHEMA_VERSION = 1
-
-AGENT = "agent"
-"""The program beside the services that a plan may have to mend."""
 
 
 class Verb(StrEnum):
@@ -136,6 +134,8 @@ class World:
     """Digest of the program code on disk."""
     agent: str | None
     """State of the agent; None where supervisord does not answer: it will start one."""
+    agent_code: tuple[str | None, str | None] = (None, None)
+    """Digest of the program code that the agent runs, and of that on disk; None: it does not answer."""
     supervised: bool
     """supervisord answers."""
     certificate_due: str | None = None
@@ -170,12 +170,11 @@ def plan(wanted: Sequence[Wanted], world: World, *, ignore_holds: bool = False, 
     for service in in_order(wanted):
         action = _decide(service, world, ignore_holds=ignore_holds)
         (stops if action.verb is Verb.STOP else rest).append(action)
-    mended = [_mend_agent(world.agent)] if world.agent not in (None, "running", "starting") else []
     return Plan(
         base=world.base,
         supervised=world.supervised,
         # Who depends on others stops before them.
-        actions=(*mended, *ending, *reversed(stops), *rest),
+        actions=(*_mend_agent(world), *ending, *reversed(stops), *rest),
         accounts=tuple(accounts),
     )
 
@@ -316,10 +315,16 @@ def _drain_s(live: Live) -> float:
     return float(drain) if isinstance(drain, (int, float)) else 0.0
 
 
-def _mend_agent(state: str | None) -> Action:
+def _mend_agent(world: World) -> Iterator[Action]:
+    """It has no sessions and no state: a new one goes on where it was."""
     effect = Effect(new_connections="uninterrupted", sessions_now=0, sessions_kept=0)
-    because = (Reason("/state", state, "running"),)
-    return Action(service=AGENT, verb=Verb.START, because=because, effect=effect, way=Way.START, drain_s=0.0)
+    runs, found = world.agent_code
+    if world.agent not in (None, "running", "starting"):
+        because = (Reason("/state", world.agent, "running"),)
+        yield Action(service=AGENT, verb=Verb.START, because=because, effect=effect, way=Way.START, drain_s=0.0)
+    elif runs is not None and runs != found:
+        because = (Reason("/program", runs, found),)
+        yield Action(service=AGENT, verb=Verb.RESTART, because=because, effect=effect, way=Way.REPLACE, drain_s=0.0)
 
 
 def as_json(todo: Plan) -> Json:

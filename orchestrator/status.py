@@ -18,6 +18,7 @@ from maillib.errors import ConfigError, Transient
 from maillib.settings.base import Json, load
 from orchestrator.errors import SupervisorDown
 from orchestrator.holds import Hold
+from orchestrator.place import AGENT
 from orchestrator.supervisor import EXIT_CODES, Program, ProgramState, Supervisor
 
 ANSWER_S = 2.0
@@ -27,8 +28,6 @@ _STARTING_S = 20.0
 """How long a program may run until its master answers: the wait for a taken port, and some."""
 
 SCHEMA_VERSION = 1
-
-AGENT = "agent"
 
 
 class State(StrEnum):

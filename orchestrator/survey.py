@@ -6,13 +6,15 @@ from configparser import RawConfigParser
 from pathlib import Path
 
 from maillib import control
+from maillib.control import Verb
+from maillib.errors import Transient
 from maillib.settings.base import Json, load
 from maillib.settings.service import TlsFiles
 from maillib.version import code_digest
 from orchestrator import generation, holds, status
 from orchestrator.errors import SupervisorDown, SupervisorFault
 from orchestrator.generation import Generation
-from orchestrator.place import Place
+from orchestrator.place import AGENT_PACKAGES, Place
 from orchestrator.plan import Live, Wanted, World
 from orchestrator.status import Seen
 from orchestrator.supervisor import Supervisor
@@ -51,6 +53,7 @@ def world(place: Place, *, certificate_due: str | None = None) -> World:
         services=services,
         code=code_digest(),
         agent=agent if seen.supervisor else None,
+        agent_code=(_agent_code(place), code_digest(*AGENT_PACKAGES)),
         supervised=seen.supervisor,
         certificate_due=certificate_due,
     )
@@ -97,6 +100,15 @@ def _live(place: Place, name: str, seen: Seen, applied: Wanted | None, *, dated:
         sessions=seen.sessions,
         hold=", ".join(filter(None, (hold.who, status.iso(hold.when), hold.why))) if hold else None,
     )
+
+
+def _agent_code(place: Place) -> str | None:
+    """None: it does not answer."""
+    try:
+        answer = control.ask(control.agent_socket(place.run), {"verb": Verb.STATUS}, timeout_s=status.ANSWER_S)
+    except Transient:
+        return None
+    return str(answer.get("code"))
 
 
 def _certificate(service: Json) -> str | None:

@@ -12,8 +12,8 @@ from maillib.errors import Transient
 from orchestrator import generation, holds, operate, supervisor
 from orchestrator.errors import NotReady, SupervisorEnding
 from orchestrator.operate import Tell
-from orchestrator.place import Place
-from orchestrator.plan import AGENT, Action, Plan, Verb, Way
+from orchestrator.place import AGENT, Place
+from orchestrator.plan import Action, Plan, Verb, Way
 from orchestrator.supervisor import Supervisor
 
 _STOP_GRACE_S = 30.0

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maillib.settings.base import Json
-from orchestrator.plan import AGENT, Live, Plan, Verb, Wanted, Way, World, differences, in_order, plan
+from orchestrator.place import AGENT
+from orchestrator.plan import Live, Plan, Verb, Wanted, Way, World, differences, in_order, plan
 
 _CODE = "code-1"
 _SECTION = {"command": "python pop.py", "stopsignal": "TERM"}
@@ -173,6 +174,22 @@ def test_accounts_alone_are_a_change() -> None:
 def test_differences_are_told_as_deep_as_they_go(before: Json, after: Json, paths: list[str]) -> None:
     """Each place where two JSON values differ is named once, lists of unlike length as a whole."""
     assert [reason.path for reason in differences(before, after)] == paths
+
+
+@pytest.mark.parametrize(
+    ("more", "verb"),
+    [
+        ({"agent_code": ("same", "same")}, None),
+        ({"agent_code": (None, "new")}, None),
+        ({"agent_code": ("old", "new")}, Verb.RESTART),
+        ({"agent": "stopped"}, Verb.START),
+        ({"agent": None, "supervised": False}, None),
+    ],
+)
+def test_the_agent_is_mended_and_follows_the_program(more: dict[str, Any], verb: Verb | None) -> None:
+    """One that does not run is started, one that runs other code than is on disk is replaced; else it is left alone."""
+    action = plan([_wanted()], _world(_live(), **more)).action(AGENT)
+    assert (action.verb if action else None) == verb
 
 
 def _perform(world: World, todo: Plan, wanted: Mapping[str, Wanted], *, ignore_holds: bool) -> World:
