@@ -21,6 +21,7 @@ import time
 from collections import deque
 from dataclasses import asdict
 from pathlib import Path
+from typing import TextIO
 
 from maillib import control, maillog
 from maillib.command_socket import Client, CommandSocket
@@ -209,6 +210,7 @@ class Master:
             except (MailError, OSError) as error:
                 self._last_error = str(error)
                 maillog.problem(what="start of a worker", error=str(error))
+                self._say(f"a worker cannot be started: {error}", sys.stderr)
                 one.deaths += 1
                 one.respawn_at = time.monotonic() + cohort.PAUSES_S[-1]
                 return
@@ -256,11 +258,14 @@ class Master:
             self._predecessors.tell_taken()
 
     def _say_ready(self) -> None:
-        """For whoever started us in a shell; under supervisord it goes to NAME.out."""
         self._said_ready = True
         where = ", ".join(listener.address for listener, _ in self._listeners)
+        self._say("ready" + (f" on {where}" if where else ""), sys.stdout)
+
+    def _say(self, words: str, to: TextIO) -> None:
+        """For whoever started us in a shell; under supervisord it goes to NAME.out."""
         with contextlib.suppress(OSError):  # nobody reads it any more
-            print(f"{self._name}: ready" + (f" on {where}" if where else ""), flush=True)
+            print(f"{self._name}: {words}", file=to, flush=True)
 
     def _reap(self) -> None:
         for one in [self._current, *self._old, *([self._changeover.coming] if self._changeover else [])]:
@@ -288,6 +293,7 @@ class Master:
         pause = one.count_death(worker)
         self._last_error = self._last_error or f"worker ended with {text}"
         maillog.worker_died(pid=worker.pid, status=text, pause_s=pause)
+        self._say(f"a worker ended ({text}): {self._last_error}", sys.stderr)
 
     def forget(self, worker: Worker) -> None:
         """Leave no trace of a worker that has ended, however it ended."""
