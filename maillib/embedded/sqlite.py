@@ -20,7 +20,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from pathlib import Path
@@ -149,12 +149,14 @@ class Threads:
         A cancellation is passed on only when the call has ended: whoever cleans up then does not close descriptors
         that a thread still writes to.
         """
-        bound = functools.partial(copy_context().run, function, *args, **kwargs)
-        call = asyncio.get_running_loop().run_in_executor(self._executor, bound)
+        loop = asyncio.get_running_loop()
+        call = self._executor.submit(functools.partial(copy_context().run, function, *args, **kwargs))
         cancelled: asyncio.CancelledError | None = None
         while not call.done():
+            ended: asyncio.Future[None] = loop.create_future()  # half of what `run_in_executor` and `wait` would cost
+            call.add_done_callback(functools.partial(_wake, loop, ended))
             try:
-                await asyncio.wait([call])
+                await ended
             except asyncio.CancelledError as error:
                 cancelled = error
         if cancelled is not None:
@@ -164,6 +166,16 @@ class Threads:
     async def close(self) -> None:
         """Return when every call has ended. Idempotent."""
         await asyncio.to_thread(self._executor.shutdown)
+
+
+def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None], _: Future[T]) -> None:
+    """Tell, from a thread of the pool, who waits for `ended`."""
+    loop.call_soon_threadsafe(_set, ended)
+
+
+def _set(ended: asyncio.Future[None]) -> None:
+    if not ended.done():  # cancelled meanwhile
+        ended.set_result(None)
 
 
 @contextmanager
