@@ -36,13 +36,12 @@ if TYPE_CHECKING:
 
 def load() -> "Build":
     """Import what POP needs, and say how the service is built."""
-    from maillib.dialog import StreamSession
     from maillib.embedded.blobs import EmbeddedBlobs
     from maillib.embedded.directory import EmbeddedDirectory
     from maillib.embedded.index import EmbeddedIndex
     from maillib.embedded.leases import EmbeddedLeases
-    from maillib.runtime.service import ConnectionInfo
-    from maillib.runtime.stream import StreamService
+    from maillib.runtime.service import ConnectionInfo, ConnectionService
+    from maillib.runtime.stream import StreamConnection
     from maillib.sessions.pop import PopSession, Ports, Terms
     from maillib.settings.pop import PopSettings
 
@@ -56,22 +55,21 @@ def load() -> "Build":
         leases = EmbeddedLeases(state_dir)
         ports = Ports(directory=directory, index=index, blobs=blobs, leases=leases)
 
-        def new_session(info: ConnectionInfo) -> StreamSession:
+        def new_connection(info: ConnectionInfo) -> StreamConnection:
             terms = Terms(
                 hostname=config.hostname,
                 tls=info.tls,
                 stls=info.tls_context is not None,
                 cleartext_login=info.listener.cleartext_login,
             )
-            return PopSession(settings, ports, terms)
+            return StreamConnection(info, PopSession(settings, ports, terms), registry)
 
         async def close() -> None:
             for engine in (leases, blobs, index, directory):
                 await engine.close()
 
-        return StreamService(
-            registry, refusal=b"-ERR [SYS/TEMP] too many connections\r\n", new_session=new_session, close=close
-        )
+        refusal = b"-ERR [SYS/TEMP] too many connections\r\n"
+        return ConnectionService(refusal=refusal, new_connection=new_connection, close=close)
 
     return build
 

@@ -40,8 +40,8 @@ def load() -> "Build":
     """Import what SMTP needs, and say how the service is built."""
     from maillib.embedded.directory import EmbeddedDirectory
     from maillib.embedded.queue import EmbeddedQueue
-    from maillib.runtime.service import ConnectionInfo
-    from maillib.runtime.smtp import SmtpService
+    from maillib.runtime.service import ConnectionInfo, ConnectionService
+    from maillib.runtime.smtp import SmtpConnection
     from maillib.sessions.smtp import SmtpSession, Terms
     from maillib.settings.smtp import SmtpSettings
 
@@ -52,7 +52,7 @@ def load() -> "Build":
         directory = EmbeddedDirectory(state_dir)
         queue = EmbeddedQueue(state_dir)
 
-        def new_session(info: ConnectionInfo) -> SmtpSession:
+        def new_connection(info: ConnectionInfo) -> SmtpConnection:
             terms = Terms(
                 hostname=config.hostname,
                 submission=info.listener.role == "submission",
@@ -60,13 +60,14 @@ def load() -> "Build":
                 cleartext_login=info.listener.cleartext_login,
                 peer_host=info.peer_host,
             )
-            return SmtpSession(settings, directory, queue, terms)
+            return SmtpConnection(info, SmtpSession(settings, directory, queue, terms), registry)
 
         async def close() -> None:
             for engine in (queue, directory):
                 await engine.close()
 
-        return SmtpService(registry, hostname=config.hostname, new_dialogue=new_session, close=close)
+        refusal = f"421 4.7.0 {config.hostname} too many connections\r\n".encode()
+        return ConnectionService(refusal=refusal, new_connection=new_connection, close=close)
 
     return build
 

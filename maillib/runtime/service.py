@@ -107,6 +107,34 @@ class Service(Protocol):
         """All sessions have ended: close engines."""
 
 
+class ConnectionService:
+    """A `Service` that is nothing but its connections."""
+
+    def __init__(
+        self,
+        *,
+        refusal: bytes,
+        new_connection: Callable[[ConnectionInfo], asyncio.Protocol],
+        close: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._refusal = refusal
+        self._new_connection = new_connection
+        self._close = close
+
+    @property
+    def refusal(self) -> bytes:
+        return self._refusal
+
+    def protocol(self, info: ConnectionInfo) -> asyncio.Protocol:
+        return self._new_connection(info)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+
+    async def close(self) -> None:
+        await self._close()
+
+
 Build = Callable[[ServiceConfig, Registry], Awaitable[Service]]
 """Opens engines and returns the service; heavy imports belong inside it, so that a master never pays for them."""
 

@@ -14,7 +14,6 @@ Private names of aiosmtpd 1.4.6 used here: `_handle_client`, `_timeout_cb`, `_re
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import NoReturn, Protocol, cast
 
 from aiosmtpd import smtp as aiosmtpd
@@ -334,33 +333,3 @@ class SmtpConnection(aiosmtpd.SMTP):
             transport.abort()
         except OSError:
             pass  # closed, though not by us
-
-
-class SmtpService:
-    """A `Service` that is nothing but its SMTP connections."""
-
-    def __init__(
-        self,
-        registry: Registry,
-        *,
-        hostname: str,
-        new_dialogue: Callable[[ConnectionInfo], Dialogue],
-        close: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._registry = registry
-        self._hostname = hostname
-        self._new_dialogue = new_dialogue
-        self._close = close
-
-    @property
-    def refusal(self) -> bytes:
-        return f"421 4.7.0 {self._hostname} too many connections\r\n".encode()
-
-    def protocol(self, info: ConnectionInfo) -> asyncio.Protocol:
-        return SmtpConnection(info, self._new_dialogue(info), self._registry)
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        await stopping.wait()
-
-    async def close(self) -> None:
-        await self._close()

@@ -9,7 +9,7 @@ Leaves to others: accepting, limits and the handshake of implicit TLS (`acceptin
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import cast
 
 from maillib import maillog
@@ -287,33 +287,3 @@ class StreamConnection(asyncio.Protocol):
                 pass  # reset by the peer, and the loop has not told yet
         self._transport.close()
         await self._until(lambda: self._lost, self._loop.time() + PARTING_S)
-
-
-class StreamService:
-    """A `Service` that is nothing but its connections."""
-
-    def __init__(
-        self,
-        registry: Registry,
-        *,
-        refusal: bytes,
-        new_session: Callable[[ConnectionInfo], StreamSession],
-        close: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._registry = registry
-        self._refusal = refusal
-        self._new_session = new_session
-        self._close = close
-
-    @property
-    def refusal(self) -> bytes:
-        return self._refusal
-
-    def protocol(self, info: ConnectionInfo) -> asyncio.Protocol:
-        return StreamConnection(info, self._new_session(info), self._registry)
-
-    async def run(self, stopping: asyncio.Event) -> None:
-        await stopping.wait()
-
-    async def close(self) -> None:
-        await self._close()

@@ -14,7 +14,7 @@ from maillib.errors import MailError
 from maillib.memory.directory import MemoryDirectory
 from maillib.ports.queue import Envelope, Queue, QueueId
 from maillib.runtime.service import ConnectionInfo, Registry
-from maillib.runtime.smtp import SmtpService
+from maillib.runtime.smtp import SmtpConnection
 from maillib.sessions.smtp import SmtpSession, Terms
 from maillib.settings.service import Listener
 from maillib.settings.smtp import SmtpSettings
@@ -120,24 +120,18 @@ class SmtpWorld:
         server_context, _ = tls_ends.contexts()
         numbers = itertools.count(1)
 
-        async def nothing() -> None:
-            pass
-
-        service = SmtpService(registry, hostname="mail.example.test", new_dialogue=self.session, close=nothing)
-
         def protocol() -> asyncio.Protocol:
             number = next(numbers)
-            return service.protocol(
-                ConnectionInfo(
-                    conn=f"test.{number:x}",
-                    peer_host="127.0.0.1",
-                    peer_port=number,
-                    listener=Listener(host="127.0.0.1", port=0, tls=tls, role=role, cleartext_login=cleartext_login),
-                    since=time.time(),
-                    tls=tls == "implicit",
-                    tls_context=server_context if tls == "starttls" else None,
-                )
+            info = ConnectionInfo(
+                conn=f"test.{number:x}",
+                peer_host="127.0.0.1",
+                peer_port=number,
+                listener=Listener(host="127.0.0.1", port=0, tls=tls, role=role, cleartext_login=cleartext_login),
+                since=time.time(),
+                tls=tls == "implicit",
+                tls_context=server_context if tls == "starttls" else None,
             )
+            return SmtpConnection(info, self.session(info), registry)
 
         sock = socket.create_server(("127.0.0.1", 0))
         server = await asyncio.get_running_loop().create_server(
