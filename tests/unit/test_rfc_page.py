@@ -10,7 +10,7 @@ ROW = re.compile(r"^\| (\d{3,5}) \|.*?\| (yes|partly|no)\b.*$", re.MULTILINE)
 
 def _cited() -> dict[str, str]:
     """RFC number to a file that cites it."""
-    found = {}
+    found: dict[str, str] = {}
     for package in ("maillib", "workers"):
         for path in sorted((ROOT / package).rglob("*.py")):
             for number in CITED.findall(path.read_text(encoding="utf-8")):
