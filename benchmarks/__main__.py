@@ -5,6 +5,6 @@ from benchmarks import deliver, idle_memory, pop_session, report, smtp_accept
 if __name__ == "__main__":
     print(report.machine())
     idle_memory.main([])
-    smtp_accept.main(["--messages", "1000", "--rounds", "3"])
-    deliver.main(["--messages", "1000", "--rounds", "2"])
-    pop_session.main(["--rounds", "3"])
+    smtp_accept.main(["--messages", "500", "--rounds", "3"])
+    deliver.main(["--messages", "500", "--rounds", "3"])
+    pop_session.main(["--rounds", "2"])

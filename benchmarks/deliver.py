@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(suite.running(options.processes))
         pids = ours.pids()
-        name = f"Postroom, {options.processes} process(es)"
+        name = f"Postroom (workers: {options.processes})"
         mine = Server(name, ours.smtp_port, (pids["smtp"], pids["spool"]), lambda _: ours.wait_until_delivered())
         servers = [mine]
         if (reason := postfix.missing()) is None:

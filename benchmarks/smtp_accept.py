@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     with contextlib.ExitStack() as stack:
         ours = stack.enter_context(suite.running(options.processes))
-        places = [(f"Postroom, {options.processes} process(es)", ours.smtp_port, ours.pids()["smtp"])]
+        places = [(f"Postroom (workers: {options.processes})", ours.smtp_port, ours.pids()["smtp"])]
         ours.verb("stop", "spool")
         if (reason := postfix.missing()) is None:
             peer = stack.enter_context(postfix.running(hold=True))
