@@ -62,6 +62,9 @@ class Accounts(Protocol):
         """Change it; services answer by the new data when this returns. Raises MailError."""
 
 
+_ALONE_WAIT_S = 10.0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     lock_wait_s: float = 60.0
@@ -115,6 +118,17 @@ def apply(spec: Spec, accounts: Accounts, options: Options, tell: Tell) -> Appli
         folders.give(spec)
         _switch(spec, held, target, todo, options, tell)
         return Applied(plan=todo, generation=target.number, new=is_new)
+
+
+def prepare_alone(spec: Spec) -> bool:
+    """Make what a worker needs that is started by hand without an apply: folders, and a certificate.
+
+    True when a certificate was made. Raises Locked.
+    """
+    spec.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+    with locks.exclusive(spec.state_dir, "config", wait_s=_ALONE_WAIT_S):
+        folders.prepare(spec)
+        return spec.tls_mode == "self-signed" and certificates.ensure(spec.state_dir, spec.hostname)
 
 
 def _plan(spec: Spec, files: Mapping[str, str], accounts: Accounts, *, ignore_holds: bool) -> Plan:

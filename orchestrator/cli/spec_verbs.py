@@ -81,8 +81,12 @@ def config(
     resolved: Annotated[bool, typer.Option("--resolved", help="With every default and absolute paths.")] = False,
     service: Annotated[str | None, typer.Option(metavar="NAME", help="The file that a worker runs from.")] = None,
 ) -> None:
-    """Print the spec as it is understood, as JSON."""
-    from orchestrator import spec
+    """Print the spec as it is understood, as JSON.
+
+    With --service, what the worker needs to be run by hand is made too: folders, and the certificate of tls mode
+    self-signed.
+    """
+    from orchestrator import apply, spec
     from orchestrator.render import service_file
 
     if not resolved:
@@ -91,6 +95,8 @@ def config(
     if service is None:
         suite.print_json(spec.resolved(found))
     elif service in found.services:
+        if apply.prepare_alone(found):
+            suite.tell(f"made a certificate in {found.state_dir / 'tls'}")
         typer.echo(service_file(found.services[service].config, generation=0), nl=False)
     else:
         raise NotFound(f"there is no service {service}; there are {', '.join(found.services) or 'none'}")

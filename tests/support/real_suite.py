@@ -39,7 +39,7 @@ class RealSuite:
         self.spec_path = folder / "services.yaml"
         self.place = Place(folder / "var")
         script = [str(Path(__file__).with_name("with_workers.py")), str(workers)]
-        self._command = [sys.executable, *script] if workers else [str(Path(sys.executable).with_name("postroom"))]
+        self.command = [sys.executable, *script] if workers else [str(Path(sys.executable).with_name("postroom"))]
 
     def write(self, spec: Mapping[str, Json]) -> None:
         """The spec; JSON is YAML."""
@@ -58,7 +58,7 @@ class RealSuite:
 
     def run(self, *arguments: str) -> Done:
         """One verb, to its end."""
-        command = [*self._command, "-f", str(self.spec_path), *arguments]
+        command = [*self.command, "-f", str(self.spec_path), *arguments]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=LIMIT_S, check=False, stdin=subprocess.DEVNULL
         )
@@ -66,7 +66,7 @@ class RealSuite:
 
     def begin(self, *arguments: str) -> "subprocess.Popen[bytes]":
         """One verb, to be killed half-way."""
-        command = [*self._command, "-f", str(self.spec_path), *arguments]
+        command = [*self.command, "-f", str(self.spec_path), *arguments]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
     def ok(self, *arguments: str) -> Done:
