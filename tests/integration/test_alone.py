@@ -23,7 +23,7 @@ def test_a_worker_runs_alone_from_the_printed_file(tmp_path: Path, name: str) ->
     suite.spec_path.write_text(re.sub(r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{next(ports)}", spec))
     file = tmp_path / "service.json"
     file.write_text(suite.ok("config", "--resolved", "--service", name).out)
-    command = [sys.executable, WORKERS / f"{name}.py", "--config", file]
+    command = [sys.executable, str(WORKERS / f"{name}.py"), "--config", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as program:
         assert program.stdout is not None
         assert program.stdout.readline().startswith(f"{name}: ready")
