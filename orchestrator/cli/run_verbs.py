@@ -123,7 +123,8 @@ def stop(
     for name in chosen:
         left = len(operate.draining(place, name))
         foreground = " in the foreground, since no agent answers" if name in stopping else ""
-        suite.tell(f"{name}: stopped" + (f"; {left} workers finish their sessions{foreground}" if left else ""))
+        finish = "1 worker finishes its" if left == 1 else f"{left} workers finish their"
+        suite.tell(f"{name}: stopped" + (f"; {finish} sessions{foreground}" if left else ""))
     if wait:
         cut = {name: operate.wait_drained(place, name, workers[name], timeout_s=None) for name in chosen}
         if any(cut.values()):
@@ -212,6 +213,8 @@ def down(
     ] = None,
 ) -> None:
     """Stop everything, supervisord too: afterwards no process and no port is left."""
+    import shutil
+
     from orchestrator import holds, locks, operate
 
     place = suite.place(context)
@@ -221,6 +224,8 @@ def down(
         names = {path.name for path in (place.run / "services").glob("*") if path.is_dir()}
         holds.announce_stop(place.state_dir, sorted(names), by=suite.actor("down"))
         operate.end_all(place, names, drain_s=DOWN_DRAIN_S if drain is None else drain, tell=suite.tell)
+        if not place.run.is_relative_to(place.state_dir):  # the short one: nothing of ours stays outside
+            shutil.rmtree(place.run, ignore_errors=True)
 
 
 def look(context: typer.Context, place: Place) -> "tuple[Observation, dict[str, ServiceStatus]]":

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -184,3 +185,5 @@ class Program:
                 master.stderr.close()
         for record in self.records():
             os.kill(record.pid, signal.SIGKILL)
+        if not self.run.is_relative_to(self.folder):
+            shutil.rmtree(self.run, ignore_errors=True)
