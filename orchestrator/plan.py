@@ -7,6 +7,7 @@ Which change needs what:
   listeners over;
 - the supervisord section (stop signal, command): `restart` with new connections refused meanwhile, since supervisord
   replaces a changed program only by stop and start;
+- a port moves between one address and every address: the same, since a host gives it to one of the two only;
 - anything else of the service in the spec (its dependencies): `live` — no process notices.
 `apply` performs exactly these actions, in this order.
 """
@@ -17,6 +18,7 @@ from enum import StrEnum
 from typing import Literal
 
 from maillib.settings.base import Json
+from orchestrator import portmoves
 from orchestrator.place import AGENT
 
 SCHEMA_VERSION = 1
@@ -161,14 +163,19 @@ class Plan:
 def plan(wanted: Sequence[Wanted], world: World, *, ignore_holds: bool = False, accounts: Sequence[str] = ()) -> Plan:
     """The actions that lead from `world` to `wanted`: removals and stops first, then in dependency order.
 
+    Where a port moves from one service to another, the one that lets it go comes first.
+
     Raises nothing; the spec is valid. `ignore_holds`: what was stopped by hand is started again.
     """
     names = {service.name for service in wanted}
     ending = [_ending(live, Verb.REMOVE) for name, live in sorted(world.services.items()) if name not in names]
     stops: list[Action] = []
     rest: list[Action] = []
-    for service in in_order(wanted):
-        action = _decide(service, world, ignore_holds=ignore_holds)
+    holders = {name: live.service for name, live in world.services.items() if live.serving}
+    takers = {service.name: service.service for service in in_order(wanted)}
+    by_name = {service.name: service for service in wanted}
+    for name in portmoves.givers_first(takers, holders):
+        action = _decide(by_name[name], world, ignore_holds=ignore_holds)
         (stops if action.verb is Verb.STOP else rest).append(action)
     return Plan(
         base=world.base,
@@ -226,8 +233,8 @@ def _decide(wanted: Wanted, world: World, *, ignore_holds: bool) -> Action:
         return _action(Verb.START, live, (_why_start(live), *keys, *section), way=way)
     if not live.supervised:
         return _action(Verb.RESTART, live, (Reason("/supervisord", "does not know it", "running"), *keys), way=way)
-    if section:
-        return _action(Verb.RESTART, live, (*keys, *section), way=way, refused=True)
+    if section or portmoves.in_its_own_way(live.service, wanted.service):
+        return _action(Verb.RESTART, live, (*keys, *section), way=Way.REPLACE, refused=True)
     if live.code != world.code:
         return _action(Verb.RESTART, live, (*keys, Reason("/program", live.code, world.code)))
     if because := (*keys, *_new_certificate(wanted, live, world), *_failure(live)):

@@ -69,6 +69,28 @@ def test_changed_port_touches_only_its_service_and_keeps_sessions(line_suite: Re
     assert line_suite.status()["one"]["generation"] == 1
 
 
+def test_port_moves_to_another_address_and_to_another_service(line_suite: RealSuite) -> None:
+    """From one address to every address and back, and to a service before it in the spec: sessions go on."""
+    one, two = free_ports(2)
+    line_suite.write(_spec({"one": _service(one, two)}))
+    line_suite.ok("apply")
+    everywhere: dict[str, Json] = {
+        "protocol": "pop",
+        "listen": [{"address": f":{one}"}, {"address": f"127.0.0.1:{two}"}],
+    }
+    with LineClient(one) as client:
+        line_suite.write(_spec({"one": everywhere}))
+        line_suite.ok("apply")
+        with LineClient(one) as other:
+            assert other.say("hello") == b"+OK hello\r\n"
+        line_suite.write(_spec({"before": _service(two), "one": _service(one)}))
+        line_suite.ok("apply")
+        line_suite.ok("status")
+        with LineClient(two) as other:
+            assert other.say("hello") == b"+OK hello\r\n"
+        assert client.say("still here") == b"+OK still here\r\n"
+
+
 def test_service_that_does_not_become_ready_is_not_cut_over(line_suite: RealSuite) -> None:
     """Exit 4: the old workers keep serving, what was switched before goes back, the generation stays."""
     one, two, three = free_ports(3)

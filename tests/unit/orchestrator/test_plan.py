@@ -17,7 +17,13 @@ _SECTION = {"command": "python pop.py", "stopsignal": "TERM"}
 
 
 def _service(port: int = 2110, **more: Json) -> dict[str, Json]:
-    return {"protocol": "pop", "listen": [{"port": port}], "stop": {"drain": 60.0}, "tls": None, **more}
+    return {
+        "protocol": "pop",
+        "listen": [{"host": "127.0.0.1", "port": port}],
+        "stop": {"drain": 60.0},
+        "tls": None,
+        **more,
+    }
 
 
 def _wanted(name: str = "pop", **more: Any) -> Wanted:
@@ -144,6 +150,39 @@ def test_order_is_stops_first_then_by_dependency() -> None:
         ("b", Verb.ADD),
         ("a", Verb.ADD),
     ]
+
+
+def _listens(*hosts_and_ports: tuple[str, int]) -> dict[str, Json]:
+    return _service(listen=[{"host": host, "port": port} for host, port in hosts_and_ports])
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verb", "refused"),
+    [
+        (("127.0.0.1", 2110), ("", 2110), Verb.RESTART, True),
+        (("", 2110), ("::1", 2110), Verb.RESTART, True),
+        (("0.0.0.0", 2110), ("127.0.0.1", 2110), Verb.RESTART, True),
+        (("127.0.0.1", 2110), ("127.0.0.2", 2110), Verb.RELOAD, False),
+        (("127.0.0.1", 2110), ("", 2111), Verb.RELOAD, False),
+    ],
+)
+def test_port_of_one_address_and_of_all_is_not_had_twice(
+    before: tuple[str, int], after: tuple[str, int], verb: Verb, refused: bool
+) -> None:
+    """Where the new listener cannot be had beside the old one, the service stops and starts, and the plan says so."""
+    [action] = plan([_wanted(service=_listens(after))], _world(_live(service=_listens(before)))).actions
+    assert (action.verb, action.effect.new_connections == "refused") == (verb, refused)
+    assert action.way is (Way.REPLACE if refused else Way.IN_PLACE)
+
+
+def test_who_lets_a_port_go_comes_before_who_takes_it() -> None:
+    """A port moves to a service that stands earlier in the spec; two that exchange ports stay in their order."""
+    one, two, three = (("127.0.0.1", port) for port in (1, 2, 3))
+    world = _world(_live("b", service=_listens(one, two)), _live("c", service=_listens(three)))
+    moved = [_wanted("a", service=_listens(two)), _wanted("b", service=_listens(one)), _wanted("c")]
+    assert [action.service for action in plan(moved, world).actions] == ["b", "a", "c"]
+    exchanged = [_wanted("b", service=_listens(one, three)), _wanted("c", service=_listens(two))]
+    assert {action.service for action in plan(exchanged, world).actions} == {"b", "c"}
 
 
 def test_dead_agent_is_mended_first() -> None:
