@@ -60,7 +60,7 @@ class Address:
         local, at, domain = text.rpartition("@")
         if not at or not local or not domain:
             raise AddressError(f"{text!r} is not of the form local@domain")
-        if _has_controls(text):
+        if has_controls(text):
             raise AddressError(f"{text!r} holds a control character")
         if len(local.encode("utf-8", "surrogatepass")) > MAX_LOCAL_OCTETS:
             raise AddressError(f"local part of {text!r} is longer than {MAX_LOCAL_OCTETS} octets")
@@ -98,7 +98,7 @@ def local_key(local: str) -> str:
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", local).casefold())
 
 
-def _has_controls(text: str) -> bool:
+def has_controls(text: str) -> bool:
     """C0, DEL, C1, line and paragraph separators, lone surrogates: all that some reader may take for a line end."""
     # Nothing that is printable is one of them, and this is asked often; to look them up takes long.
     return not text.isprintable() and any(unicodedata.category(char) in ("Cc", "Zl", "Zp", "Cs") for char in text)

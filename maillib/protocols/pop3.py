@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
+from maillib.address import has_controls
 from maillib.errors import PeerError
 from maillib.protocols.sasl import Malformed, decode_base64
 
@@ -25,7 +26,6 @@ MAX_LINE_OCTETS = 4096
 """AUTH with its response and PASS may be longer than other commands; past this no end of line is waited for."""
 
 _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
-_CONTROLS_BEYOND_ASCII = re.compile("[\u0080-\u009f\u2028\u2029]")
 
 
 class Plain(Enum):
@@ -187,7 +187,7 @@ def _name_or_password(keyword: str, argument: bytes) -> User | Pass | BadCommand
         text = argument.decode()
     except UnicodeDecodeError:
         return BadCommand(keyword, "that is not UTF-8")
-    if not text or _CONTROLS_BEYOND_ASCII.search(text):
+    if not text or has_controls(text):
         return BadCommand(keyword, f"{keyword} takes one argument without control characters")
     return User(text) if keyword == "USER" else Pass(text)
 

@@ -9,13 +9,12 @@ session).
 import re
 from dataclasses import dataclass
 
-from maillib.address import Address
+from maillib.address import Address, has_controls
 from maillib.errors import AddressError, PeerError
 
 MAX_COMMAND_OCTETS = 2048
 """Of a line: 512, and room for the parameters of all extensions. RFC 5321 §4.5.3.1.4."""
 
-_CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:-]{1,64}\]")
 _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^"<>\\ ])*)>(?: +(.*))?')
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\u00a0-\U0010ffff]+))?")
@@ -77,12 +76,12 @@ def split_command(line: bytes) -> tuple[str, str]:
     """Verb in upper case and argument, of a line without its end. Spaces after it are tolerated. RFC 5321 §4.1.1."""
     if len(line) > MAX_COMMAND_OCTETS:
         raise Refused(500, "5.5.2", "Line too long")
-    if _CONTROLS.search(line):
-        raise Refused(500, "5.5.2", "Control characters are not allowed in commands")
     try:
         text = line.decode()
     except UnicodeDecodeError:
         raise Refused(500, "5.5.2", "Commands are ASCII or UTF-8") from None
+    if has_controls(text):
+        raise Refused(500, "5.5.2", "Control characters are not allowed in commands")
     verb, _, argument = text.partition(" ")
     return verb.upper() if verb.isascii() else "", argument.strip(" ")
 
