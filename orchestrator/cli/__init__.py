@@ -57,7 +57,9 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     context: typer.Context,
-    file: Annotated[Path, typer.Option("-f", "--file", help="The spec.", metavar="FILE")] = Path("services.yaml"),
+    file: Annotated[Path, typer.Option("-f", "--file", help="The spec.", metavar="FILE", readable=False)] = Path(
+        "services.yaml"
+    ),  # whether it can be read is found by reading it: 65 then, as for a missing one
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_print_version)
     ] = False,
@@ -73,7 +75,7 @@ def main() -> int:
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageError as error:
-        typer.echo(f"postroom: {error.format_message()}", err=True)
+        typer.echo(_usage_text(error.format_message()), err=True)
         return Exit.USAGE
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
@@ -85,6 +87,11 @@ def main() -> int:
         typer.echo(text, err=True)
         return exit_code(error)
     return int(code or 0)
+
+
+def _usage_text(text: str) -> str:
+    """A group named alone is answered with its help; all else is one line."""
+    return text if text.startswith("Usage:") else f"postroom: {text.replace('Value error, ', '')}"
 
 
 def exit_code(error: MailError | OSError) -> Exit:

@@ -1,5 +1,6 @@
 """The entry of `postroom`: one line and one exit code per outcome."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,32 @@ def test_usage_errors_are_one_line_and_64(
     """Unknown verbs, options and values, and missing arguments."""
     assert _main(monkeypatch, *arguments) == 64
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_wrong_value_is_told_without_the_words_of_a_library(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What was given, and what is allowed."""
+    assert _main(monkeypatch, "wait", "--for", "love") == 64
+    assert capsys.readouterr().err.startswith("postroom: Invalid value for '--for': 'love' is not one of 'ready', ")
+
+
+def test_group_alone_prints_its_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`postroom queue` is a usage error that shows the verbs there are."""
+    assert _main(monkeypatch, "queue") == 64
+    assert capsys.readouterr().err.startswith("Usage: postroom queue ")
+
+
+def test_unreadable_spec_is_65(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A file without permission to read it is told as one that is not there is."""
+    if os.geteuid() == 0:
+        pytest.skip("root reads everything")
+    spec = tmp_path / "services.yaml"
+    spec.touch(mode=0)
+    assert _main(monkeypatch, "-f", str(spec), "status") == 65
+    assert "cannot be read: Permission denied" in capsys.readouterr().err
 
 
 def test_missing_spec_is_65(
