@@ -51,9 +51,9 @@ class SecretRef:
     def _file(self, path: Path) -> str:
         try:
             with path.open("rb") as file:
-                return read_secret(file, f"{self}: {path}")
+                return read_secret(file, str(self))
         except OSError as error:
-            raise SecretUnreadable(f"{self}: {path} cannot be read: {error.strerror}") from None
+            raise SecretUnreadable(f"{self} cannot be read: {error.strerror}") from None
 
 
 def read_secret(file: BinaryIO, name: str) -> str:

@@ -1,5 +1,6 @@
 """The spec together with the accounts it declares, for the verbs that need both."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,8 @@ def read(path: Path) -> tuple[Spec, DeclaredAccounts]:
     except SpecErrors as error:
         problems += error.problems
     accounts = _accounts(path) if spec is None else spec.accounts
+    if accounts is not None and not path.is_absolute() and accounts.is_relative_to(Path.cwd()):
+        accounts = Path(os.path.relpath(accounts))  # named in problems as the spec is
     try:
         declaration = None if accounts is None else read_declaration(accounts)
     except SpecErrors as error:

@@ -52,6 +52,15 @@ def test_validate_refuses(bad: Path) -> None:
     assert places == ["services.yaml:1:1", "services.yaml:2:1", "services.yaml:5:43"]
 
 
+def test_both_files_are_named_alike(bad: Path) -> None:
+    """Mistakes in the accounts are told with those of the spec, each file as a person there would name it."""
+    (bad / "services.yaml").write_text(BAD + "accounts: declared/accounts.yaml\n")
+    (bad / "declared").mkdir()
+    (bad / "declared/accounts.yaml").write_text("version: 2\n")
+    files = {line.split(":")[0] for line in postroom(bad, "validate").stderr.splitlines()}
+    assert files == {"services.yaml", "declared/accounts.yaml"}
+
+
 def test_validate_json(bad: Path) -> None:
     """With --json, every mistake is an object with its place, on stdout."""
     done = postroom(bad, "validate", "--json")
