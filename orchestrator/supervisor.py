@@ -240,6 +240,8 @@ def _translated(path: Path) -> Iterator[None]:
         raise SupervisorFault(fault.faultCode, fault.faultString) from None
     except PermissionError:
         raise
+    except FileNotFoundError:
+        raise SupervisorDown("supervisord does not run; `postroom apply` starts it") from None
     except (OSError, http.client.HTTPException) as error:
         raise SupervisorDown(f"supervisord does not answer at {path}: {error or type(error).__name__}") from None
     except xmlrpc.client.ProtocolError as error:

@@ -213,6 +213,8 @@ def test_down_is_complete_and_idempotent(line_suite: RealSuite) -> None:
     assert not line_suite.processes()
     line_suite.ok("down")
     assert line_suite.run("status").code == 3
+    started = line_suite.run("start", "one")
+    assert started.code == 69 and "`postroom apply` starts it" in started.err
     line_suite.ok("apply")
     assert line_suite.generation() == 1
 
