@@ -62,7 +62,6 @@ class Switch:
                 if action.way is Way.REPLACE:
                     client.remove(name)
                 client.add(name)
-                self.tell(f"{name}: held, not touched")
             case Verb.RELOAD:
                 self._change(action, MasterVerb.RELOAD)
                 self.tell(f"{name}: reloaded")

@@ -75,12 +75,14 @@ def apply(
             "plan": plan_.as_json(done.plan),
         }
         suite.print_json(result)
-    elif not done.new and not done.plan.changes:
-        typer.echo(f"no change: generation {done.generation} holds")
-    else:
-        for line in done.plan.accounts:
-            suite.tell(line)
-        typer.echo(f"generation {done.generation} holds")
+        return
+    for line in done.plan.accounts:
+        suite.tell(line)
+    changed = done.new or done.plan.changes
+    typer.echo(f"generation {done.generation} holds" if changed else f"no change: generation {done.generation} holds")
+    held = [action.service for action in done.plan.actions if action.verb is plan_.Verb.HOLD]
+    if held:
+        suite.tell(f"held, not started: {', '.join(held)}; `postroom start` or `apply --override reset` starts them")
 
 
 def check(context: typer.Context) -> None:
@@ -120,6 +122,8 @@ def _effect(action: "Action") -> str:
 
 
 def _reason(reason: "Reason") -> str:
+    if reason.before == reason.after:  # a hold: it stays
+        return f"{reason.path}: {reason.before}"
     return f"{reason.path}: {_short(reason.before)} -> {_short(reason.after)}"
 
 

@@ -29,9 +29,13 @@ _FOLLOW_S = 0.2
 _LOG_TAIL = 50
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Services; `all`: every enabled one.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A service.")]
 Json_ = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Drain = Annotated[
-    float | None, typer.Option("--drain", parser=suite.duration, metavar="60s", help="Sessions may go on so long.")
+    float | None,
+    typer.Option(
+        "--drain", parser=suite.duration, metavar="60s", help="Sessions may go on so long; never beyond stop.drain."
+    ),
 ]
 Now = Annotated[bool, typer.Option("--now", help="Say goodbye to sessions at once.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Return when the last session has ended.")]
@@ -72,7 +76,12 @@ def status(
     raise typer.Exit(Exit.DONE if all(row.as_wanted for row in rows.values()) else Exit.NOT_AS_WANTED)
 
 
-def start(context: typer.Context, names: Names, timeout: Timeout = None) -> None:
+def start(
+    context: typer.Context,
+    names: Names,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when they are ready, or at once.")] = True,
+    timeout: Timeout = None,
+) -> None:
     """Start services and wait until they are ready. Ends their holds."""
     from orchestrator import holds, operate
     from orchestrator.supervisor import Supervisor
@@ -86,8 +95,9 @@ def start(context: typer.Context, names: Names, timeout: Timeout = None) -> None
         holds.release(place.state_dir, [name])
         with Supervisor(place.supervisor) as supervisor:
             operate.start(supervisor, name, timeout_s=limit_s)
-        operate.wait_ready(place, name, timeout_s=limit_s)
-        suite.tell(f"{name}: running")
+        if wait:
+            operate.wait_ready(place, name, timeout_s=limit_s)
+        suite.tell(f"{name}: {'running' if wait else 'starting'}")
 
 
 def stop(
@@ -100,16 +110,12 @@ def stop(
 ) -> None:
     """Stop services: no new sessions from now on, those that are open finish. Holds them stopped."""
     from orchestrator import holds, operate
-    from orchestrator.status import ask_master
     from orchestrator.supervisor import Supervisor
 
     place = suite.place(context)
     rows = suite.services(place)
     chosen = list(reversed(_in_dependency_order(rows, suite.chosen(place, names))))
-    workers: dict[str, set[int]] = {}
-    for name in chosen:
-        master = ask_master(place.run, name)
-        workers[name] = operate.draining(place, name) | {worker.pid for worker in (master.workers if master else ())}
+    workers = {name: _workers(place, name) for name in chosen}
     with Supervisor(place.supervisor) as supervisor:
         loaded = supervisor.processes()
         for name in (name for name in chosen if rows[name]["enabled"]):
@@ -126,38 +132,47 @@ def stop(
         finish = "1 worker finishes its" if left == 1 else f"{left} workers finish their"
         suite.tell(f"{name}: stopped" + (f"; {finish} sessions{foreground}" if left else ""))
     if wait:
-        cut = {name: operate.wait_drained(place, name, workers[name], timeout_s=None) for name in chosen}
-        if any(cut.values()):
-            said = ", ".join(f"{name}: {count}" for name, count in cut.items() if count)
-            raise NotReady(f"sessions that had to be cut: {said}")
+        _wait_drained(place, workers)
 
 
-def restart(context: typer.Context, names: Names, timeout: Timeout = None) -> None:
+def restart(
+    context: typer.Context,
+    names: Names,
+    wait: Wait = False,
+    drain: Drain = None,
+    now: Now = False,
+    timeout: Timeout = None,
+) -> None:
     """Replace master code and workers without refusing a connection; start what does not run."""
-    _change(context, names, Verb.RESTART, READY_S if timeout is None else timeout)
+    limit_s = READY_S if timeout is None else timeout
+    _change(context, names, Verb.RESTART, limit_s, wait=wait, drain_s=0.0 if now else drain)
 
 
-def reload(context: typer.Context, names: Names, timeout: Timeout = None) -> None:
+def reload(
+    context: typer.Context,
+    names: Names,
+    wait: Wait = False,
+    drain: Drain = None,
+    now: Now = False,
+    timeout: Timeout = None,
+) -> None:
     """Replace workers, with certificates and secrets read anew, without refusing a connection."""
-    _change(context, names, Verb.RELOAD, READY_S if timeout is None else timeout)
+    limit_s = READY_S if timeout is None else timeout
+    _change(context, names, Verb.RELOAD, limit_s, wait=wait, drain_s=0.0 if now else drain)
 
 
-def sessions(context: typer.Context, name: Annotated[str, typer.Argument()], as_json: Json_ = False) -> None:
+def sessions(context: typer.Context, name: Name, as_json: Json_ = False) -> None:
     """List the open sessions of a service, those that finish included."""
     place = suite.place(context)
-    rows = _sessions(place, suite.chosen(place, [name])[0])
+    rows = _sessions(place, suite.one(place, name))
     if as_json:
         listed: list[Json] = list(rows)
         suite.print_json({"schema_version": 1, "service": name, "sessions": listed})
         return
-    for row in rows:
-        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(float(str(row["since"]))))
-        tls = "tls" if row["tls"] else "clear"
-        finishing = "  finishing" if row["finishing"] else ""
-        user = row["user"] or "-"
-        typer.echo(
-            f"{row['id']}  {user}  {row['peer']} -> {row['listener']}  {tls}  {since}  {row['doing']}{finishing}"
-        )
+    from orchestrator.status import iso
+
+    columns = ("id", "user", "peer", "listener", "tls", "since", "finishing", "doing")
+    suite.print_rows([{**row, "since": iso(float(str(row["since"])))} for row in rows], columns)
 
 
 def wait(
@@ -192,13 +207,13 @@ def release(context: typer.Context, names: Names) -> None:
 
 def logs(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A service, `agent` or `supervisord`.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A service, `agent` or `supervisord`.")],
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is added, until Ctrl-C.")] = False,
 ) -> None:
     """Print the end of a log."""
     place = suite.place(context)
     if name not in ("agent", "supervisord"):
-        suite.chosen(place, [name])
+        suite.one(place, name)
     path = place.logs / f"{name}.log"
     if not path.exists():
         raise NotFound(f"there is no {path} yet")
@@ -272,23 +287,51 @@ _REACHED: dict[str, "Callable[[ServiceStatus], bool]"] = {
 }
 
 
-def _change(context: typer.Context, names: list[str], verb: Verb, limit_s: float) -> None:
+def _workers(place: Place, name: str) -> set[int]:
+    """Process ids of all workers of `name` there are now."""
+    from orchestrator import operate
+    from orchestrator.status import ask_master
+
+    master = ask_master(place.run, name)
+    return operate.draining(place, name) | {worker.pid for worker in (master.workers if master else ())}
+
+
+def _wait_drained(place: Place, workers: Mapping[str, set[int]]) -> None:
+    """Until the workers of each service have ended. Raises NotReady when sessions had to be cut."""
+    from orchestrator import operate
+
+    cut = {name: operate.wait_drained(place, name, pids, timeout_s=None) for name, pids in workers.items()}
+    if any(cut.values()):
+        said = ", ".join(f"{name}: {count}" for name, count in cut.items() if count)
+        raise NotReady(f"sessions that had to be cut: {said}")
+
+
+def _change(
+    context: typer.Context, names: list[str], verb: Verb, limit_s: float, *, wait: bool, drain_s: float | None
+) -> None:
+    """`drain_s`: how long sessions of the old workers may go on, where that is less than their own limit."""
     from orchestrator import operate
     from orchestrator.status import ask_master
 
     place = suite.place(context)
     rows = suite.services(place)
+    workers: dict[str, set[int]] = {}
     for name in _in_dependency_order(rows, suite.chosen(place, names)):
         if ask_master(place.run, name) is None:
             if verb is Verb.RELOAD:
                 raise NotReady(f"{name} does not run")
-            start(context, [name], limit_s)
+            start(context, [name], timeout=limit_s)
             continue
-        drain_s = operate.drain_limit(place, name)
+        workers[name] = _workers(place, name)
+        longest_s = operate.drain_limit(place, name)
         config = generation.service_file(place.state_dir, name)
-        operate.change(place, name, verb, config=config, drain_s=drain_s, tell=suite.tell)
+        operate.change(place, name, verb, config=config, drain_s=longest_s, tell=suite.tell)
         operate.wait_ready(place, name, timeout_s=limit_s)
-        suite.tell(f"{name}: {verb}ed" if verb is Verb.RESTART else f"{name}: reloaded")
+        if drain_s is not None:
+            operate.drain(place, name, limit_s=drain_s)
+        suite.tell(f"{name}: {verb}ed")
+    if wait:
+        _wait_drained(place, workers)
 
 
 def _in_dependency_order(rows: Mapping[str, Mapping[str, Json]], names: list[str]) -> list[str]:

@@ -67,6 +67,14 @@ def chosen(place: Place, names: list[str]) -> list[str]:
     return [name for name in known if name in wanted]
 
 
+def one(place: Place, name: str) -> str:
+    """`name`, which has to be a service: here `all` is none. Raises NotFound."""
+    known = services(place)
+    if name not in known:
+        raise NotFound(f"no service {name}; there are {', '.join(known)}")
+    return name
+
+
 def actor(verb: str) -> str:
     """Who does this, for holds."""
     try:

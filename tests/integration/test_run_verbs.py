@@ -48,7 +48,9 @@ def test_supervisorctl_stop_is_a_hold_that_apply_respects(line_suite: RealSuite,
     eventually(lambda: line_suite.status()["lines"]["hold"], "the agent has made a hold")
     line_suite.ok("apply")
     assert is_refused(port)
+    assert "held, not started: lines" in line_suite.ok("apply").err
     assert line_suite.run("plan", "--json").json["actions"][0]["action"] == "hold"
+    assert "/hold: supervisorctl, " in line_suite.ok("plan").out
     line_suite.ok("apply", "--override", "reset")
     with LineClient(port) as client:
         assert client.greeting.startswith(b"+OK")
@@ -83,6 +85,24 @@ def test_restart_and_reload_keep_pid_and_sessions(line_suite: RealSuite, port: i
     assert line_suite.pids() == before
 
 
+def test_reload_and_restart_limit_how_long_old_sessions_go_on(line_suite: RealSuite, port: int) -> None:
+    """--now and --wait end the sessions of the old workers; exit 3 tells how many had to be cut, and new ones serve."""
+    for verb in ("reload", "restart"):
+        with LineClient(port):
+            done = line_suite.run(verb, "lines", "--now", "--wait")
+            assert done.code == 3 and "lines: 1" in done.err
+        with LineClient(port) as client:
+            assert client.say("hello") == b"+OK hello\r\n"
+        line_suite.ok(verb, "lines", "--wait")
+
+
+def test_start_need_not_wait(line_suite: RealSuite, port: int) -> None:
+    """start --no-wait returns while the service starts."""
+    line_suite.ok("stop", "lines")
+    line_suite.ok("start", "lines", "--no-wait")
+    line_suite.ok("wait", "lines")
+
+
 def test_sessions_lists_open_and_finishing_ones(line_suite: RealSuite, port: int) -> None:
     """Each session is listed with its peer; after a reload the old one is marked."""
     with LineClient(port):
@@ -91,7 +111,8 @@ def test_sessions_lists_open_and_finishing_ones(line_suite: RealSuite, port: int
             rows = line_suite.ok("sessions", "lines", "--json").json["sessions"]
             assert [row["finishing"] for row in rows] == [True, False]
             assert all(row["peer"].startswith("127.0.0.1:") for row in rows)
-            assert len(line_suite.ok("sessions", "lines").out.splitlines()) == 2
+            head, *lines = line_suite.ok("sessions", "lines").out.splitlines()
+            assert head.split()[:3] == ["id", "user", "peer"] and len(lines) == 2
 
 
 def test_wait_reaches_each_state(line_suite: RealSuite, port: int) -> None:
@@ -159,3 +180,4 @@ def test_logs_print_the_end_and_follow(line_suite: RealSuite, port: int) -> None
         client.say("hello")
     eventually(lambda: "disconnected" in line_suite.ok("logs", "lines").out, "the session is in the log")
     assert line_suite.run("logs", "nobody").code == 1
+    assert line_suite.run("logs", "all").code == 1
