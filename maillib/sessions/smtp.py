@@ -26,6 +26,9 @@ from maillib.settings.smtp import SmtpSettings
 LONGEST_DELAY_S = 5.0
 """Of a reply to a session that makes many errors: a dozen wrong passwords are still told within a minute."""
 
+IDLE_COMMANDS = frozenset(("EHLO", "HELO", "RSET", "NOOP", "VRFY", "HELP"))
+"""Always answered, and worth nothing to who has mail to send."""
+
 COMMANDS = frozenset(
     ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
 )
@@ -80,6 +83,7 @@ class SmtpSession:
         self._verb = ""
         """The command being served; empty: none."""
         self._errors = 0
+        self._idle_commands = 0
 
     # What the carrier asks
 
@@ -132,6 +136,7 @@ class SmtpSession:
         """The reply to a line, given without its end."""
         try:
             self._verb, argument = smtp.split_command(line)
+            self._idle_commands += self._verb in IDLE_COMMANDS
             reply = await self._serve(self._verb, argument)
         except Refused as refused:
             # never a word that we do not know: it may be a password that came out of turn
@@ -168,7 +173,7 @@ class SmtpSession:
         self._message = self._transaction = None
         sender = str(transaction.mail.sender or "<>")
         if reply.code == 250:
-            self._errors = 0
+            self._errors = self._idle_commands = 0
             maillog.accepted(
                 queue_id=reply.text.rpartition(" ")[2],
                 sender=sender,
@@ -187,13 +192,16 @@ class SmtpSession:
     # Replies
 
     def _counted(self, reply: Reply) -> bytes:
-        """`reply`, or the last one of a session that has made too many errors.
+        """`reply`, or the last one of a session that has made too many errors or has come to no end of idle commands.
 
         Only refusals count: who asks for more than we take at a time (452) may go on asking.
         """
         self._errors += reply.is_refusal
         if reply.is_refusal and self._errors >= self._settings.max_errors:
             reply = Reply(421, "4.7.0", f"{self._terms.hostname} too many errors")
+        elif self._idle_commands > self._settings.max_idle_commands:
+            maillog.bad_command(command="unknown", reply="too many commands that send no mail")
+            reply = Reply(421, "4.7.0", f"{self._terms.hostname} too many commands that send no mail")
         return bytes(reply)
 
     def _reject(self, code: int, status: str, text: str, *, rcpt: object = None) -> Reply:
@@ -331,6 +339,8 @@ class SmtpSession:
             return self._reject(550, "5.7.1", "We do not relay", rcpt=path)
         if is_new:
             transaction.recipients[path.key] = path
+        else:
+            self._idle_commands += 1
         return Reply(250, "2.1.5", "Ok")
 
     def _data(self, argument: str) -> Reply:

@@ -18,5 +18,8 @@ class SmtpSettings:
     """How long a session may say nothing before it is told 421. RFC 5321 §4.5.3.2.7."""
     max_errors: Annotated[int, Range(1, 1000)] = 20
     """Errors of one session before it is told 421; from half of them on, replies are delayed."""
+    max_idle_commands: Annotated[int, Range(10, 100_000)] = 100
+    """Commands of one session that send no mail (EHLO, RSET, NOOP, VRFY, HELP, a recipient named again) before it is
+    told 421; an accepted message begins the count anew."""
     max_received: Annotated[int, Range(10, 1000)] = 50
     """Received header fields above which a message is taken for looping and refused. RFC 5321 §6.3."""

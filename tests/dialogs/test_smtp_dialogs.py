@@ -36,8 +36,8 @@ class OctetWire(SocketWire):
 
 
 async def play_live(script: Script, wire: type[SocketWire]) -> None:
-    """Words: `role submission`, `tls none`, `cleartext-login`, `max-errors N`, `max-recipients N`, `max-size N`,
-    `max-received N`, `full` and `broken` (the queue)."""
+    """Words: `role submission`, `tls none`, `cleartext-login`, `max-errors N`, `max-idle-commands N`,
+    `max-recipients N`, `max-size N`, `max-received N`, `full` and `broken` (the queue)."""
     world = SmtpWorld()
     role, tls, cleartext_login = "mx", "starttls", False
     settings: dict[str, int] = {"max_errors": 20}
@@ -49,7 +49,7 @@ async def play_live(script: Script, wire: type[SocketWire]) -> None:
                 tls = text
             case "cleartext-login":
                 cleartext_login = True
-            case "max-errors" | "max-recipients" | "max-received":
+            case "max-errors" | "max-idle-commands" | "max-recipients" | "max-received":
                 settings[word.replace("-", "_")] = int(text)
             case "max-size":
                 settings["max_message_size"] = int(text)
