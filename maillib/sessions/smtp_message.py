@@ -128,7 +128,9 @@ class IncomingMessage:
             raise Refused(554, "5.4.6", "Too many hops, the message is going in circles")
         front = received(self._hop)
         if self._rules.may_say_from is not None:
-            await self._check_from([value for name, value in here if name == "from"], self._rules.may_say_from)
+            for field in ("From", "Sender"):
+                values = [value for name, value in here if name == field.lower()]
+                await self._check_author(field, values, self._rules.may_say_from)
             front += self._missing(names)
         self._piece += front
         self._piece += content
@@ -139,15 +141,17 @@ class IncomingMessage:
         message_id = b"" if "message-id" in names else message_id_field(self._draft.id, self._hop.hostname)
         return date + message_id
 
-    async def _check_from(self, values: list[bytes], allowed: Callable[[Address], Awaitable[bool]]) -> None:
-        """What a reader will see as the author is one of the account's own. RFC 6409 §6.1."""
+    async def _check_author(
+        self, field: str, values: list[bytes], allowed: Callable[[Address], Awaitable[bool]]
+    ) -> None:
+        """What a reader will see as the author, or as who sent it, is one of the account's own. RFC 6409 §6.1."""
         if len(values) > 1:
-            raise Refused(550, "5.7.1", "More than one From field")
+            raise Refused(550, "5.7.1", f"More than one {field} field")
         for value in values:
             try:
                 authors = fields.mailboxes(value)
             except AddressError:
-                raise Refused(550, "5.7.1", "The From field is malformed") from None
+                raise Refused(550, "5.7.1", f"The {field} field is malformed") from None
             for author in authors:
                 if not await allowed(author):
-                    raise Refused(550, "5.7.1", "An address in From is not yours")
+                    raise Refused(550, "5.7.1", f"An address in {field} is not yours")
