@@ -128,6 +128,7 @@ def prepare_alone(spec: Spec) -> bool:
     spec.state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     with locks.exclusive(spec.state_dir, "config", wait_s=_ALONE_WAIT_S):
         folders.prepare(spec)
+        folders.give(spec)
         return spec.tls_mode == "self-signed" and certificates.ensure(spec.state_dir, spec.hostname)
 
 

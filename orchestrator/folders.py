@@ -24,14 +24,14 @@ def prepare(spec: Spec) -> None:
     passed = [place.state_dir, place.run, place.run / "services", place.logs]
     for folder in [*passed, *(place.state_dir / name for name in (*DATA, DIRECTORY))]:
         folder.mkdir(mode=0o750, exist_ok=True)
-    if user := _user(spec):
+    if user := services_user(spec):
         for folder in passed:
             os.chown(folder, -1, user.pw_gid)
 
 
 def give(spec: Spec) -> None:
     """Make the services' user the owner of the data, also of what root has just made there."""
-    user = _user(spec)
+    user = services_user(spec)
     if user is None:
         return
     for name in (*DATA, DIRECTORY):
@@ -41,10 +41,13 @@ def give(spec: Spec) -> None:
                 os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
 
-def _user(spec: Spec) -> pwd.struct_passwd | None:
+def services_user(spec: Spec) -> pwd.struct_passwd | None:
     """The one user of all services; None: they run as whoever applies, and own what they make."""
     if os.geteuid() != 0:
         return None
     names = {service.config.user for service in spec.services.values() if service.enabled}
     name = next(iter(names - {None}), None)
-    return None if name is None else pwd.getpwnam(name)
+    try:
+        return None if name is None else pwd.getpwnam(name)
+    except KeyError:  # pre-flight tells
+        return None

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from maillib.settings.service import Listener, ServiceConfig
-from orchestrator import operate
+from orchestrator import folders, generation, operate
 from orchestrator.errors import PreflightFailed
 from orchestrator.place import Place
 from orchestrator.spec import Spec
@@ -41,6 +41,7 @@ def find(spec: Spec) -> Iterator[str]:
     """Everything that speaks against an apply of `spec` on this host now."""
     yield from _state_dir(spec.state_dir)
     yield from _one_file_system(spec.state_dir)
+    yield from _data_of_others(spec)
     ours = {pid for pid, _ in operate.processes(Place(spec.state_dir))}
     for service in spec.services.values():
         if service.enabled:
@@ -67,6 +68,19 @@ def _one_file_system(state_dir: Path) -> Iterator[str]:
     devices = {path.stat().st_dev for path in (state_dir / "spool", state_dir / "mail") if path.exists()}
     if len(devices) > 1:
         yield f"{state_dir}/spool and {state_dir}/mail are on different file systems; deliveries could not link"
+
+
+def _data_of_others(spec: Spec) -> Iterator[str]:
+    """An apply by root gives the data to the services' user: not what was there before the suite, /var/spool say."""
+    user = folders.services_user(spec)
+    if user is None or generation.folder(spec.state_dir).exists():
+        return
+    for folder in (spec.state_dir / name for name in folders.DATA):
+        if folder.is_dir() and folder.stat().st_uid != user.pw_uid and any(folder.iterdir()):
+            yield (
+                f"state_dir: {folder} is there already and does not belong to {user.pw_name}; name another state_dir, "
+                f"or chown -R {user.pw_name} {folder} where it is mail of this suite"
+            )
 
 
 def _user(config: ServiceConfig) -> Iterator[str]:

@@ -78,6 +78,18 @@ def test_state_dir_that_everybody_may_write_is_found(tmp_path: Path) -> None:
     assert "everybody may write" in finding
 
 
+def test_files_of_others_are_not_given_away(tmp_path: Path) -> None:
+    """With a user for the services, root would chown what stands under state_dir: `state_dir: /var` is found."""
+    if os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    (tmp_path / "var/spool/cron").mkdir(parents=True)
+    [finding] = _findings(tmp_path, service={"user": "nobody"})
+    assert str(tmp_path / "var/spool") in finding
+    assert _findings(tmp_path) == []
+    (tmp_path / "var/generations").mkdir()
+    assert _findings(tmp_path, service={"user": "nobody"}) == []
+
+
 def test_certificate_files_are_read(tmp_path: Path) -> None:
     """Mode files: a pair that fits is fine; a key open to others, or no key at all, is found."""
     certificates.ensure(tmp_path, "mail.example.test")
