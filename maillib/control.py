@@ -102,11 +102,17 @@ def run_dir(state_dir: Path) -> Path:
 
 
 def make_run_dir(path: Path) -> None:
-    """Make `path` if need be, and refuse one that others could have prepared. Raises ConfigError."""
-    path.mkdir(mode=0o750, exist_ok=True)
+    """Make `path` if need be, for us alone, and refuse one that others could have prepared. Raises ConfigError."""
+    path.mkdir(mode=0o700, exist_ok=True)
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
         raise ConfigError(f"{path} is no directory of our own that only we can write to")
+
+
+def open_run_dir(path: Path, gid: int) -> None:
+    """Let a group pass through, whose workers have their own folders in it; it cannot list what is there."""
+    os.chown(path, -1, gid)
+    path.chmod(0o710)
 
 
 def service_dir(run: Path, service: str) -> Path:

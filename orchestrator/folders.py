@@ -21,10 +21,11 @@ def prepare(spec: Spec) -> None:
     """Make what is missing, and let the services' user pass through what is not its own."""
     place = Place(spec.state_dir)
     control.make_run_dir(place.run)
-    passed = [place.state_dir, place.run, place.run / "services", place.logs]
+    passed = [place.state_dir, place.run / "services", place.logs]
     for folder in [*passed, *(place.state_dir / name for name in (*DATA, DIRECTORY))]:
         folder.mkdir(mode=0o750, exist_ok=True)
     if user := services_user(spec):
+        control.open_run_dir(place.run, user.pw_gid)
         for folder in passed:
             os.chown(folder, -1, user.pw_gid)
 

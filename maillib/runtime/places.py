@@ -37,7 +37,8 @@ def prepare(config: ServiceConfig) -> None:
         entry = pwd.getpwnam(config.user)
     except KeyError:
         raise ConfigError(f"user {config.user!r} does not exist on this host") from None
-    for way in (run, folder.parent, log.parent):
+    control.open_run_dir(run, entry.pw_gid)
+    for way in (folder.parent, log.parent):
         os.chown(way, -1, entry.pw_gid)
     for own in (folder, log):
         os.chown(own, entry.pw_uid, entry.pw_gid)

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import socket
+import stat
 from collections.abc import Mapping
 
 import pytest
@@ -34,6 +35,7 @@ def test_first_apply_starts_all_and_a_second_touches_nothing(line_suite: RealSui
     assert _actions(line_suite) == {"one": "add", "two": "add"}
     line_suite.ok("apply")
     line_suite.ok("status")
+    assert stat.S_IMODE(line_suite.place.run.stat().st_mode) == 0o700
     with LineClient(one) as client:
         assert client.greeting == b"+OK ready\r\n"
     before = line_suite.pids()
