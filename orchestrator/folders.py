@@ -31,13 +31,17 @@ def prepare(spec: Spec) -> None:
 
 
 def give(spec: Spec) -> None:
-    """Make the services' user the owner of the data, also of what root has just made there."""
+    """Make the services' user the owner of the data, also of what root has just made there.
+
+    Where that user is root, the folders alone become root's: what root then writes in them is given away with them,
+    once the services have a user of their own again.
+    """
     user = services_user(spec)
-    if user is None:
-        return
-    for name in (*DATA, DIRECTORY):
-        folder = spec.state_dir / name
-        if name == DIRECTORY or folder.stat().st_uid != user.pw_uid:  # new, or of another user before
+    for folder in (spec.state_dir / name for name in (*DATA, DIRECTORY)):
+        if user is None:
+            if os.geteuid() == 0:
+                os.chown(folder, 0, 0)
+        elif folder.name == DIRECTORY or folder.stat().st_uid != user.pw_uid:  # new, or of another user before
             for path in [*folder.rglob("*"), folder]:
                 os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
 
