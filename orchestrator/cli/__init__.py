@@ -83,8 +83,8 @@ def main() -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the interpreter flushes once more at its end
         return Exit.FAILED
     except (MailError, OSError) as error:
-        text = str(error) if isinstance(error, SpecErrors) else f"postroom: {error}"
-        typer.echo(text, err=True)
+        prefix = "" if isinstance(error, SpecErrors) else "postroom: "
+        typer.echo("\n".join(f"{prefix}{line}" for line in str(error).splitlines()), err=True)
         return exit_code(error)
     return int(code or 0)
 

@@ -39,6 +39,19 @@ def test_wrong_value_is_told_without_the_words_of_a_library(
     assert capsys.readouterr().err.startswith("postroom: Invalid value for '--for': 'love' is not one of 'ready', ")
 
 
+def test_each_finding_is_a_line_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 73 with all that speaks against an apply, each line said by whom."""
+    (tmp_path / "services.yaml").write_text(
+        "version: 1\nhostname: mail.example.test\nservices:\n"
+        '  pop: {protocol: pop, listen: [{address: "192.0.2.1:2110"}, {address: "192.0.2.1:2995"}]}\n'
+    )
+    assert _main(monkeypatch, "-f", str(tmp_path / "services.yaml"), "check") == 73
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 2 and all(line.startswith("postroom: pop: 192.0.2.1:") for line in lines)
+
+
 def test_group_alone_prints_its_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """`postroom queue` is a usage error that shows the verbs there are."""
     assert _main(monkeypatch, "queue") == 64
