@@ -29,3 +29,4 @@ def test_a_worker_runs_alone_from_the_printed_file(tmp_path: Path, name: str) ->
         assert program.stdout.readline().startswith(f"{name}: ready")
         program.send_signal(signal.SIGINT)
         assert program.wait(LIMIT_S) == 0
+    suite.take_down()  # the folder of sockets, which is in /tmp where paths are long
