@@ -243,7 +243,8 @@ def _translated(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise SupervisorDown("supervisord does not run; `postroom apply` starts it") from None
     except (OSError, http.client.HTTPException) as error:
-        raise SupervisorDown(f"supervisord does not answer at {path}: {error or type(error).__name__}") from None
+        words = f"supervisord does not answer at {path}: {error or type(error).__name__}"
+        raise SupervisorDown(f"{words}; `postroom apply` brings it back") from None
     except xmlrpc.client.ProtocolError as error:
         raise SupervisorFault(error.errcode, f"HTTP {error.errcode} {error.errmsg}") from None
 
