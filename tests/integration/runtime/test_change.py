@@ -140,5 +140,4 @@ def test_hangup_takes_the_new_configuration_and_reopens_the_log(program: Program
     program.change(processes=3)
     os.kill(master.pid, signal.SIGHUP)
     until(lambda: len(program.workers()) == 3, "three workers")
-    until(log.exists, "new log")
-    assert "ready" in log.read_text()
+    until(lambda: log.exists() and "ready" in log.read_text(), "new log")
