@@ -148,7 +148,7 @@ def connected(*, peer: str, listener: str, tls: bool) -> None:
 
 
 def refused(*, peer: str, reason: str) -> None:
-    """A client was sent away before a session began (limits)."""
+    """A client was sent away because of a limit; `reason` says which."""
     _emit("warning", "refused", peer=peer, reason=reason)
 
 

@@ -3,6 +3,9 @@
 asyncio's own servers are not used: they call `listen` on the socket (which would open again a port that a stop shut)
 and lose a connection that is accepted but not yet attached when they close (CPython issue 109564). Here such a
 connection is counted from `accept` on, and `settled` waits for it.
+
+At the limit, who has not logged in and has been silent for longest makes room for the next one, be it in a handshake:
+idle connections keep nobody out, however many there are. One address alone is refused at a limit of its own before.
 """
 
 import asyncio
@@ -32,20 +35,31 @@ SETTLE_S = 0.05
 
 HANDSHAKE_TIMEOUT_S = 30.0
 
+ROOM = "silent for longest, makes room for another"
+
+RESERVED_FILES = 32
+"""Descriptors of a process that are no connection's: listeners, databases, the log, control sockets."""
+
+FILES_EACH = 2
+"""Of what is left, for each connection: itself, and the file of a message."""
+
 
 class Acceptor:
     """All listeners of one worker."""
 
     def __init__(self, service: Service, registry: Registry, setup: "Setup") -> None:
         self._service = service
+        self._registry = registry
         self._listeners = setup.listeners
         self._occupancy = setup.occupancy
         self._seat = setup.seat
         self._limits = setup.config.limits
+        self._most_here = max(1, (self._limits.open_files - RESERVED_FILES) // FILES_EACH)
         self._tls = setup.tls
         self._loop = asyncio.get_running_loop()
         self._accepting = False
-        self._attaching: set[asyncio.Task[None]] = set()
+        self._attaching: dict[asyncio.Task[None], float] = {}
+        """Accepted, but not yet a session; and since when."""
         self._numbers = itertools.count(1)
         self._closed: asyncio.Future[None] = self._loop.create_future()
         self._slots: dict[str, int] = {}
@@ -100,11 +114,9 @@ class Acceptor:
     def _admit(self, connection: socket.socket, host: str, port: int, listener: Listener) -> None:
         host = host.removeprefix("::ffff:")
         mark = mark_of(host)
-        if self._occupancy.taken() >= self._limits.connections:
-            self._refuse(connection, host, listener, "too many connections")
-        elif self._occupancy.taken_by(mark) >= self._limits.connections_per_ip:
+        if self._occupancy.taken_by(mark) >= self._limits.connections_per_ip:
             self._refuse(connection, host, listener, "too many connections from this address")
-        elif (slot := self._seat.take(mark)) is None:
+        elif (self._is_full() and not self._make_room()) or (slot := self._seat.take(mark)) is None:
             self._refuse(connection, host, listener, "too many connections")
         else:
             info = ConnectionInfo(
@@ -118,8 +130,26 @@ class Acceptor:
             )
             self._slots[info.conn] = slot
             task = self._loop.create_task(self._attach(connection, info))
-            self._attaching.add(task)
-            task.add_done_callback(self._attaching.discard)
+            self._attaching[task] = self._loop.time()
+            task.add_done_callback(lambda ended: self._attached(ended, connection, info))
+
+    def _is_full(self) -> bool:
+        return self._occupancy.taken() >= self._limits.connections or len(self._slots) >= self._most_here
+
+    def _make_room(self) -> bool:
+        """Send away whom we can best do without; False: there is nobody. Its place is free in a moment."""
+        silent = [(since, session) for session in self._registry if (since := session.silent_since) is not None]
+        oldest = min(silent, key=lambda one: one[0], default=None)
+        handshake = next(iter(self._attaching.items()), None)
+        if handshake is not None and (oldest is None or handshake[1] < oldest[0]):
+            del self._attaching[handshake[0]]
+            handshake[0].cancel()
+        elif oldest is not None:
+            maillog.refused(peer=oldest[1].describe().peer, reason=ROOM)
+            oldest[1].dismiss(self._service.refusal)
+        else:
+            return False
+        return True
 
     def _refuse(self, connection: socket.socket, host: str, listener: Listener, reason: str) -> None:
         """Say why where that can be said without a handshake, and close without waiting."""
@@ -150,6 +180,13 @@ class Acceptor:
             return
         connection.close()
         self._leave(info.conn)
+
+    def _attached(self, task: asyncio.Task[None], connection: socket.socket, info: ConnectionInfo) -> None:
+        self._attaching.pop(task, None)
+        if task.cancelled():  # perhaps before its first step
+            maillog.refused(peer=info.peer, reason=ROOM)
+            connection.close()
+            self._leave(info.conn)
 
     def _leave(self, conn: str) -> None:
         slot = self._slots.pop(conn, None)

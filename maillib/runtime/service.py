@@ -1,6 +1,8 @@
 """The contract between the runtime and what a worker script wires in: services, sessions and their registry."""
 
 import asyncio
+import contextlib
+import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -55,6 +57,16 @@ class Session(Protocol):
 
     def abort(self) -> None:
         """End at once, without a word."""
+
+    @property
+    def silent_since(self) -> float | None:
+        """Since when, by the loop's clock, we wait for a client that has not logged in; None: that is not so.
+
+        Who has been silent for longest is the first to go when there is no room left.
+        """
+
+    def dismiss(self, words: bytes) -> None:
+        """End at once, with `words` where they can be said in clear and in their place."""
 
 
 class Registry:
@@ -137,6 +149,28 @@ class ConnectionService:
 
 Build = Callable[[ServiceConfig, Registry], Awaitable[Service]]
 """Opens engines and returns the service; heavy imports belong inside it, so that a master never pays for them."""
+
+
+class ClientsTurn:
+    """While it is entered nothing of ours is under way: we wait for octets from the client, or for it to take ours."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        """By the loop's clock; None: it is our turn."""
+
+    def __enter__(self) -> None:
+        self.since = asyncio.get_running_loop().time()
+
+    def __exit__(self, *_: object) -> None:
+        self.since = None
+
+
+def say_and_abort(transport: asyncio.Transport, words: bytes, *, tls: bool) -> None:
+    """What `Session.dismiss` does to a connection: an abort alone would drop what was only just written."""
+    if not tls and not transport.is_closing() and not transport.get_write_buffer_size():
+        with contextlib.suppress(OSError):  # it did not stay to hear it
+            os.write(transport.get_extra_info("socket").fileno(), words)
+    transport.abort()
 
 
 def ended(session: Session, *, reason: str) -> None:

@@ -20,7 +20,7 @@ from aiosmtpd import smtp as aiosmtpd
 
 from maillib import maillog
 from maillib.errors import MailError, PeerError
-from maillib.runtime.service import ConnectionInfo, Registry, SessionInfo, ended
+from maillib.runtime.service import ClientsTurn, ConnectionInfo, Registry, SessionInfo, ended, say_and_abort
 
 READ_AHEAD_OCTETS = 32 * 1024
 """A line that has not ended by then never will; twice as much is read ahead of a session that is busy."""
@@ -99,6 +99,8 @@ class SmtpConnection(aiosmtpd.SMTP):
         """Replies that leave together with the next ones."""
         self._idle: asyncio.Timeout | None = None
         """Set while we wait for a command."""
+        self._clients_turn = ClientsTurn()
+        self._in_handshake = False
         self._leaving = False
         self._aborted = False
 
@@ -147,6 +149,15 @@ class SmtpConnection(aiosmtpd.SMTP):
         if self.transport is not None:
             cast(asyncio.Transport, self.transport).abort()  # uvloop's transports derive from none of asyncio's
 
+    @property
+    def silent_since(self) -> float | None:
+        return None if self._dialogue.user or self._aborted else self._clients_turn.since
+
+    def dismiss(self, words: bytes) -> None:
+        self._aborted = True
+        if self.transport is not None:
+            say_and_abort(cast(asyncio.Transport, self.transport), words, tls=self._tls or self._in_handshake)
+
     # The task
 
     async def _run(self) -> None:
@@ -166,7 +177,8 @@ class SmtpConnection(aiosmtpd.SMTP):
                 await self._dialogue.closed()
             except Exception as error:  # noqa: BLE001 - the same
                 maillog.bug(what="end of session", error=error)
-            await self._part()
+            with self._clients_turn:
+                await self._part()
             ended(self, reason="aborted" if self._aborted else reason)
             self._registry.closed(self)
 
@@ -185,7 +197,8 @@ class SmtpConnection(aiosmtpd.SMTP):
         while True:
             if delay_s := self._dialogue.delay_s:
                 await self._flush()
-                await asyncio.sleep(delay_s)
+                with self._clients_turn:
+                    await asyncio.sleep(delay_s)
             match reply[:3]:
                 case b"220":
                     return await self._start_tls()
@@ -212,7 +225,8 @@ class SmtpConnection(aiosmtpd.SMTP):
             async with asyncio.timeout(self._dialogue.timeout_s) as patience:
                 if between_commands:
                     self._idle = patience
-                line = await self._reader.readuntil(b"\n")
+                with self._clients_turn:
+                    line = await self._reader.readuntil(b"\n")
         except TimeoutError:
             if self._leaving and between_commands:
                 await self._end("goodbye", self._dialogue.goodbye())
@@ -245,7 +259,8 @@ class SmtpConnection(aiosmtpd.SMTP):
     async def _piece(self, deadline: float) -> bytes:
         try:
             async with asyncio.timeout_at(deadline):
-                piece = await self._reader.read(PIECE_OCTETS)
+                with self._clients_turn:
+                    piece = await self._reader.read(PIECE_OCTETS)
         except TimeoutError:
             await self._end("timeout", self._dialogue.timed_out())
         except OSError:
@@ -272,7 +287,8 @@ class SmtpConnection(aiosmtpd.SMTP):
         self._unsaid.clear()
         try:
             async with asyncio.timeout(self._dialogue.timeout_s):
-                await self._writer.drain()
+                with self._clients_turn:
+                    await self._writer.drain()
         except TimeoutError:
             self._writer.transport.abort()  # a close would wait for a reader that there is not
             raise PeerError("timeout") from None
@@ -293,8 +309,10 @@ class SmtpConnection(aiosmtpd.SMTP):
         while self._buffered:  # aiosmtpd empties it too, but leaves a reader paused that was full
             await self._reader.read(PIECE_OCTETS)
         error = "the client went away"
+        self._in_handshake = True
         try:
-            await self.smtp_STARTTLS("")
+            with self._clients_turn:
+                await self.smtp_STARTTLS("")
         except aiosmtpd.TLSSetupException as failure:
             error = str(failure.__cause__)
         if self.session is None or self.session.ssl is None:

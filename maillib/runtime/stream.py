@@ -15,7 +15,7 @@ from typing import cast
 from maillib import maillog
 from maillib.dialog import Next, StreamSession
 from maillib.errors import LocalError, MailError, PeerError
-from maillib.runtime.service import ConnectionInfo, Registry, SessionInfo, ended
+from maillib.runtime.service import ClientsTurn, ConnectionInfo, Registry, SessionInfo, ended, say_and_abort
 
 HIGH_WATER_OCTETS = 64 * 1024
 """Output kept for a slow reader before the session has to wait. Under TLS as much again lies below the encryption."""
@@ -58,6 +58,7 @@ class StreamConnection(asyncio.Protocol):
         self._parting = False
         """Everything is said; what still comes in is dropped."""
         self._aborted = False
+        self._clients_turn = ClientsTurn()
         self._news = asyncio.Event()
         """Something of the above may have changed."""
         self._writable = asyncio.Event()
@@ -105,7 +106,8 @@ class StreamConnection(asyncio.Protocol):
         while not self._writable.is_set():
             try:
                 async with asyncio.timeout(self._session.timeout_s):
-                    await self._writable.wait()
+                    with self._clients_turn:
+                        await self._writable.wait()
             except TimeoutError:
                 before, left = left, self._transport.get_write_buffer_size()
                 if left >= before:
@@ -137,6 +139,14 @@ class StreamConnection(asyncio.Protocol):
     def abort(self) -> None:
         self._aborted = True
         self._transport.abort()
+
+    @property
+    def silent_since(self) -> float | None:
+        return None if self._session.user or self._aborted else self._clients_turn.since
+
+    def dismiss(self, words: bytes) -> None:
+        self._aborted = True
+        say_and_abort(self._transport, words, tls=self._tls or self._upgrading)
 
     # The task
 
@@ -194,7 +204,8 @@ class StreamConnection(asyncio.Protocol):
             self._news.clear()
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._news.wait()
+                    with self._clients_turn:
+                        await self._news.wait()
             except TimeoutError:
                 return condition()
         return True
@@ -236,9 +247,10 @@ class StreamConnection(asyncio.Protocol):
         plain = self._transport
         upgraded = None
         try:
-            upgraded = await self._loop.start_tls(
-                plain, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S
-            )
+            with self._clients_turn:
+                upgraded = await self._loop.start_tls(
+                    plain, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE_TIMEOUT_S
+                )
         except OSError as error:
             maillog.tls_failed(peer=self._info.peer, error=str(error) or type(error).__name__)
         if upgraded is None or upgraded.is_closing():

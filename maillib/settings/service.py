@@ -60,7 +60,8 @@ class Limits:
     """What one service may use."""
 
     connections: Annotated[int, Range(1, 1_000_000)] = 500
-    """Connections at the same time, over all its processes."""
+    """Connections at the same time, over all its processes; then who has not logged in and has been silent for longest
+    makes room for the next."""
     connections_per_ip: Annotated[int, Range(1, 1_000_000)] = 200
     """Of these, from one IP address."""
     memory: Annotated[Octets, Range(67_108_864, 2**40)] = 536_870_912

@@ -1,4 +1,4 @@
-"""A worker script as those in `workers/`, with the least protocol: each line comes back, QUIT ends.
+"""A worker script as those in `workers/`, with the least protocol: each line comes back, USER logs in, QUIT ends.
 
 `FAIL` in the hostname makes the worker fail at its start, as a service does whose store cannot be opened.
 """
@@ -38,6 +38,8 @@ async def build(config, registry):  # type: ignore[no-untyped-def]
             if not end:
                 return Next.NEED_DATA
             self.received = rest
+            if line.startswith(b"USER"):
+                self.user = "somebody"
             await output.send(b"+OK " + line.strip() + b"\r\n")
             if line.startswith(b"STLS"):
                 return Next.START_TLS

@@ -7,6 +7,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -19,16 +20,49 @@ REFUSAL = b"-ERR too many connections\r\n"
 
 
 def test_the_limit_of_connections_holds_over_all_processes(program: Program) -> None:
-    """One more than allowed is told so and closed; when one leaves, the next is served."""
+    """Where all have logged in, one more is told so and closed; when one leaves, the next is served."""
     program.start(limits=Limits(connections=3, connections_per_ip=100))
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(program.client()) for _ in range(3)]
+        for client in clients:
+            client.say("USER")
         with program.client() as refused:
             assert (refused.greeting, refused.hear()) == (REFUSAL, b"")
         clients[0].say("QUIT")
         until(lambda: program.status()["connections"] == 2, "free place")
         with program.client() as served:
             assert served.say("QUIT") == b"+OK QUIT\r\n"
+
+
+def test_who_only_sits_there_keeps_nobody_out(program: Program) -> None:
+    """At the limit the one that has been silent for longest, and has not logged in, is told so and makes room."""
+    program.start(processes=1, limits=Limits(connections=3, connections_per_ip=100))
+    with program.client() as first, program.client() as second, program.client() as third:
+        first.say("USER")
+        third.say("hello")
+        later = time.monotonic() + 0.01  # the worker's clock counts milliseconds
+        while time.monotonic() < later:
+            second.say("hello")
+        with program.client() as fourth:
+            assert fourth.greeting == b"+OK ready\r\n"
+            assert (third.hear(), third.hear()) == (REFUSAL, b"")
+            assert first.say("hello") == second.say("hello") == fourth.say("hello") == b"+OK hello\r\n"
+
+
+def test_stalled_handshakes_keep_nobody_out(program: Program, tls_files: TlsFiles) -> None:
+    """A client that connects where TLS is expected and says nothing makes room for one that does."""
+    listener = Listener(host="127.0.0.1", port=program.port, tls="implicit")
+    limits = Limits(connections=2, connections_per_ip=100)
+    program.start(processes=1, listen=(listener,), tls=tls_files, limits=limits)
+    with contextlib.ExitStack() as stack:
+        silent = [
+            stack.enter_context(socket.create_connection(("127.0.0.1", program.port), timeout=20)) for _ in range(4)
+        ]
+        _, served = common_name(program.port)
+        served.sendall(b"QUIT\r\n")
+        assert served.recv(100) == b"+OK QUIT\r\n"
+        served.close()
+        assert silent[0].recv(100) == b""
 
 
 def test_the_limit_per_address_does_not_hurt_others(program: Program) -> None:
@@ -45,25 +79,20 @@ def test_the_limit_per_address_does_not_hurt_others(program: Program) -> None:
             assert other.recv(100) == b"+OK ready\r\n"
 
 
-def test_without_free_descriptors_open_sessions_go_on(program: Program) -> None:
-    """A worker at its limit of descriptors serves whom it has, and the next when one has left."""
-    program.start(processes=1, limits=Limits(connections=500, connections_per_ip=500, open_files=40))
+def test_descriptors_are_kept_for_open_sessions(program: Program) -> None:
+    """Connections never take the last descriptors of a worker: one more is refused, and the others go on."""
+    program.start(processes=1, limits=Limits(connections=500, connections_per_ip=500, open_files=64))
+    (worker,) = program.workers()
     with contextlib.ExitStack() as stack:
-        served: list[socket.socket] = []
-        waiting: list[socket.socket] = []
-        while not waiting:
-            sock = stack.enter_context(socket.create_connection(("127.0.0.1", program.port), timeout=1.0))
-            try:
-                assert sock.recv(100) == b"+OK ready\r\n"
-                served.append(sock)
-            except TimeoutError:
-                waiting.append(sock)
-        served[0].sendall(b"hello\r\n")
-        assert served[0].recv(100) == b"+OK hello\r\n"
-        for sock in served[1:4]:
-            sock.close()
-        waiting[0].settimeout(20)
-        assert waiting[0].recv(100) == b"+OK ready\r\n"
+        served: list[Client] = []
+        while (client := stack.enter_context(program.client())).greeting != REFUSAL:
+            assert client.say("USER") == b"+OK USER\r\n"
+            served.append(client)
+        assert len(list(Path(f"/proc/{worker}/fd").iterdir())) + len(served) <= 64
+        assert served[0].say("hello") == b"+OK hello\r\n"
+        served[1].say("QUIT")
+        until(lambda: program.status()["connections"] == len(served) - 1, "free place")
+        assert stack.enter_context(program.client()).greeting == b"+OK ready\r\n"
 
 
 @pytest.fixture

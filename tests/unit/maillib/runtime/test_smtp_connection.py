@@ -299,6 +299,54 @@ def test_a_commit_outlives_its_client(run: Run) -> None:
     run(main)
 
 
+def test_who_is_dismissed_is_told_why(run: Run) -> None:
+    """A client that is silent, between commands or in the middle of a message, can be sent away with a word."""
+
+    async def main() -> None:
+        world = SmtpWorld()
+        for words, ending in ((b"NOOP\r\n", b"250 2.0.0 Ok\r\n"), (TO_DATA, INVITED)):
+            async with world.serve() as live, connected(live) as client:
+                client.say(words)
+                await client.hear(ending)
+                await until(lambda live=live: session_of(live).silent_since is not None)  # type: ignore[misc]
+                session_of(live).dismiss(b"421 4.7.0 too many\r\n")
+                assert await client.rest() == b"421 4.7.0 too many\r\n"
+        assert world.queue.open_drafts == 0 and not world.queue.messages
+
+    run(main)
+
+
+def test_dismissed_in_the_handshake(run: Run) -> None:
+    """A client that stalls after STARTTLS can be sent away; nothing is said in clear where TLS was promised."""
+
+    async def main() -> None:
+        async with SmtpWorld().serve() as live, connected(live) as client:
+            client.say(b"STARTTLS\r\n")
+            await client.hear(b"start TLS\r\n")
+            await until(lambda: session_of(live).silent_since is not None)
+            session_of(live).dismiss(b"421 4.7.0 too many\r\n")
+            try:
+                assert await client.rest() == b""
+            except ConnectionError:
+                pass
+            await live.registry.wait_idle()
+
+    run(main)
+
+
+def test_who_has_logged_in_is_not_silent(run: Run) -> None:
+    """Who is to go first when there is no room is looked for among those who have not logged in."""
+
+    async def main() -> None:
+        async with SmtpWorld().serve("submission", cleartext_login=True) as live, connected(live) as client:
+            await until(lambda: session_of(live).silent_since is not None)
+            client.say(b"EHLO me\r\nAUTH PLAIN AGFsaWNlQGV4YW1wbGUudGVzdABzZXNhbWUsIG9wZW4=\r\n")
+            await client.hear(b"235 2.7.0 You are logged in\r\n")
+            assert session_of(live).silent_since is None
+
+    run(main)
+
+
 @pytest.mark.parametrize("instead", [b"certainly no handshake\r\n" * 10, b""], ids=["rubbish", "end"])
 def test_failed_handshake_ends_the_session(run: Run, instead: bytes) -> None:
     """A client that says STARTTLS and then something else, or goes away, leaves nothing behind."""

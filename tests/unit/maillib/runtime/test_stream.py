@@ -369,6 +369,47 @@ def test_abort_cuts_at_once(run: Run) -> None:
     run(main)
 
 
+def test_who_is_dismissed_is_told_why(run: Run) -> None:
+    """A client that is silent can be sent away with a word; one whose command is served is not silent."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"WAIT\n")
+            await lines.waiting.wait()
+            assert session_of(live).silent_since is None
+            lines.go_on.set()
+            assert await reader.readline() == b"WAIT\n"
+            while session_of(live).silent_since is None:
+                await asyncio.sleep(0)
+            session_of(live).dismiss(b"no room\n")
+            assert await reader.read() == b"no room\n"
+            await close(writer)
+
+    run(main)
+
+
+def test_a_dismissed_reader_of_nothing_gets_no_words(run: Run) -> None:
+    """What is said to a client that is sent away never comes in the middle of what was being sent."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            writer.write(b"BIG\n")
+            while session_of(live).silent_since is None:
+                await asyncio.sleep(0)
+            session_of(live).dismiss(b"no room\n")
+            try:
+                assert b"no room" not in await reader.read()
+            except ConnectionError:
+                pass
+            await close(writer)
+
+    run(main)
+
+
 @pytest.mark.parametrize("words", [b"FAIL\n", b"REFUSE\n"])
 def test_a_session_that_raises_ends_alone(run: Run, words: bytes) -> None:
     """An error of one session ends its connection; others of the process go on."""
