@@ -10,16 +10,21 @@ Every message is one JSON object on one line. Two ways carry them:
 Who keeps what in RUN/services/NAME/:
     master.sock                  control socket of the master
     predecessor-PID.sock         that of a master which the master PID replaces, until it has
-    worker-PID.sock              control socket of one worker, until it ends
-    worker-PID.json              its record, see WorkerRecord; written anew (by rename) at each change of state
-    ended-PID.json               what became of a drain that had sessions (Ended); swept after an hour
+    workers/PID.sock             control socket of one worker, until it ends
+    workers/PID.json             its record, see WorkerRecord; written anew (by rename) at each change of state
+    workers/PID.ended            what became of a drain that had sessions (Ended); swept after an hour
 
 A record whose process is gone (pid reused, zombie or no such pid: `is_alive`) is garbage and swept by any master start.
+
+`workers/` belongs to the user of the workers, all above it to that of the master, who may be root. So whatever is in
+it is read with suspicion: a worker that serves a stranger must not be able to make root wait, read, or end a process
+that is not the worker's own.
 """
 
 import contextlib
 import hashlib
 import json
+import math
 import os
 import socket
 import stat
@@ -43,7 +48,9 @@ ENDED_KEPT_S = 3600.0
 SOCKET_PATH_OCTETS = 107
 """Longest unix socket path on Linux. sun_path of unix(7)."""
 
-_LONGEST_NAME = len("/services/") + 31 + len("/worker-4194304.sock")
+MAX_RECORD_OCTETS = 4096
+
+_LONGEST_NAME = len("/services/") + 31 + len("/predecessor-4194304.sock")
 
 
 class Verb(StrEnum):
@@ -123,12 +130,20 @@ def master_socket(run: Path, service: str) -> Path:
     return service_dir(run, service) / "master.sock"
 
 
+def workers_dir(run: Path, service: str) -> Path:
+    return service_dir(run, service) / "workers"
+
+
 def worker_socket(run: Path, service: str, pid: int) -> Path:
-    return service_dir(run, service) / f"worker-{pid}.sock"
+    return workers_dir(run, service) / f"{pid}.sock"
 
 
 def worker_record(run: Path, service: str, pid: int) -> Path:
-    return service_dir(run, service) / f"worker-{pid}.json"
+    return workers_dir(run, service) / f"{pid}.json"
+
+
+def ended_record(run: Path, service: str, pid: int) -> Path:
+    return workers_dir(run, service) / f"{pid}.ended"
 
 
 def agent_socket(run: Path) -> Path:
@@ -144,38 +159,81 @@ def write_record(run: Path, record: WorkerRecord) -> None:
 
 def read_records(run: Path, service: str) -> Iterator[WorkerRecord]:
     """The records of one service's workers that are alive, drainers of earlier masters included."""
-    for path in sorted(service_dir(run, service).glob("worker-*.json")):
+    for path in sorted(workers_dir(run, service).glob("*.json")):
         try:
-            data = json.loads(path.read_text())
-            record = WorkerRecord(**{**data, "state": WorkerState(data["state"])})
+            data, owner = _read(path)
+            record = WorkerRecord(
+                pid=int(path.stem),
+                start_time=_number(data["start_time"]),
+                service=service,
+                generation=_number(data["generation"]),
+                state=WorkerState(str(data["state"])),
+                deadline=_moment(data["deadline"]),
+            )
         except (OSError, ValueError, TypeError, KeyError):
             continue  # just removed, or half of a crash: `sweep` takes it away
-        if is_alive(record.pid, record.start_time):
+        if is_alive(record.pid, record.start_time) and _user_of(record.pid) == owner:
             yield record
 
 
 def write_ended(run: Path, service: str, ended: Ended) -> None:
-    (service_dir(run, service) / f"ended-{ended.pid}.json").write_text(json.dumps(asdict(ended)) + "\n")
+    ended_record(run, service, ended.pid).write_text(json.dumps(asdict(ended)) + "\n")
 
 
 def read_ended(run: Path, service: str, pid: int) -> Ended | None:
     """None: that worker has not ended, or not by a drain."""
     try:
-        return Ended(**json.loads((service_dir(run, service) / f"ended-{pid}.json").read_text()))
-    except (OSError, ValueError, TypeError):
+        data, _ = _read(ended_record(run, service, pid))
+        return Ended(pid=pid, finished=_number(data["finished"]), cut=_number(data["cut"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _read(path: Path) -> tuple[Message, int]:
+    """The object in a file that a worker may have written, and who owns the file. Raises OSError, ValueError.
+
+    No link is followed, no pipe waited for, and nothing read to an end that it may not have.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            raise ValueError(f"{path} is no file")
+        return _object(file.read(MAX_RECORD_OCTETS)), found.st_uid
+
+
+def _number(value: object) -> int:
+    """Raises TypeError."""
+    if not isinstance(value, int):
+        raise TypeError(f"{value!r} is no whole number")
+    return value
+
+
+def _moment(value: object) -> float | None:
+    """Raises TypeError."""
+    if value is not None and not (isinstance(value, (int, float)) and math.isfinite(value)):
+        raise TypeError(f"{value!r} is no time")
+    return value
+
+
+def _user_of(pid: int) -> int | None:
+    """Whose process it is; None: it has ended."""
+    try:
+        return Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
         return None
 
 
 def sweep(run: Path, service: str) -> None:
     """Remove records and sockets of workers that are gone."""
     alive = {record.pid for record in read_records(run, service)}
-    for path in service_dir(run, service).glob("worker-*"):
-        number = path.name.removeprefix("worker-").partition(".")[0]
-        if number.isdigit() and int(number) not in alive and not is_alive(int(number), None):
-            path.unlink(missing_ok=True)
-    for path in service_dir(run, service).glob("ended-*.json"):
-        if path.stat().st_mtime < now() - ENDED_KEPT_S:
-            path.unlink(missing_ok=True)
+    for path in workers_dir(run, service).glob("*"):
+        number, _, kind = path.name.partition(".")
+        with contextlib.suppress(OSError):  # somebody else was first; or it is no file, and nobody's who has to live
+            if kind == "ended":
+                if path.lstat().st_mtime < now() - ENDED_KEPT_S:
+                    path.unlink()
+            elif number.isdigit() and int(number) not in alive and not is_alive(int(number), None):
+                path.unlink()
 
 
 def start_time(pid: int) -> int | None:
@@ -218,6 +276,8 @@ def exchange(path: Path, request: Message, *, timeout_s: float) -> Iterator[Mess
             while chunk := stream.recv(65536):
                 buffer += chunk
                 *lines, buffer = buffer.split(b"\n")
+                if len(buffer) > MAX_LINE_OCTETS:
+                    raise Transient(f"{path} answers without end")
                 for line in lines:
                     message = decode(line)
                     yield message
@@ -245,11 +305,19 @@ def encode(message: Message) -> bytes:
 def decode(line: bytes) -> Message:
     """Raises Transient for what is no JSON object."""
     try:
-        message = json.loads(line)
+        return _object(line)
     except ValueError:
+        raise Transient("a control message is no JSON object") from None
+
+
+def _object(text: bytes) -> Message:
+    """Raises ValueError for what is no JSON object."""
+    try:
+        message = json.loads(text)
+    except RecursionError:
         message = None
     if not isinstance(message, dict):
-        raise Transient("a control message is no JSON object")
+        raise ValueError("no JSON object")
     return message
 
 

@@ -20,13 +20,15 @@ def log_file(config: ServiceConfig) -> Path:
 def prepare(config: ServiceConfig) -> None:
     """Make what is missing. What workers write to belongs to the user they drop to; the way there is open to its group.
 
+    The folder of the master's own sockets stays the master's: else a worker could answer in its place.
+
     Raises ConfigError when the user does not exist, or when the folder of sockets is not ours alone.
     """
     run, log = Path(config.run_dir), log_file(config)
     Path(config.state_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
     control.make_run_dir(run)
-    folder = control.service_dir(run, config.name)
-    for path in (log.parent, folder.parent, folder):
+    folder, workers = control.service_dir(run, config.name), control.workers_dir(run, config.name)
+    for path in (log.parent, folder.parent, folder, workers):
         path.mkdir(mode=0o750, exist_ok=True)
     log.touch(mode=0o640)
     if config.user is None or os.geteuid() != 0:
@@ -38,9 +40,9 @@ def prepare(config: ServiceConfig) -> None:
     except KeyError:
         raise ConfigError(f"user {config.user!r} does not exist on this host") from None
     control.open_run_dir(run, entry.pw_gid)
-    for way in (folder.parent, log.parent):
-        os.chown(way, -1, entry.pw_gid)
-    for own in (folder, log):
+    for way in (folder.parent, folder, log.parent):
+        os.chown(way, os.geteuid(), entry.pw_gid)
+    for own in (workers, log):
         os.chown(own, entry.pw_uid, entry.pw_gid)
 
 
