@@ -9,7 +9,8 @@ import json
 import os
 import socket
 
-from maillib.control import Message
+from maillib.control import Message, decode
+from maillib.errors import Transient
 
 MAX_MESSAGE_OCTETS = 32_768
 """Messages are a few words; the configuration travels as a memfd."""
@@ -36,7 +37,8 @@ def send(channel: socket.socket, message: Message, descriptors: list[int] | None
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     """The next message and its descriptors, which are ours to close. None: the other end has died.
 
-    Blocks as the socket does; a non-blocking one raises BlockingIOError when nothing is there.
+    Blocks as the socket does; a non-blocking one raises BlockingIOError when nothing is there. Raises Transient for
+    what is no message.
     """
     try:
         data, descriptors, _, _ = socket.recv_fds(channel, MAX_MESSAGE_OCTETS, MAX_DESCRIPTORS)
@@ -46,8 +48,12 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
         return None
     for fd in descriptors:
         os.set_inheritable(fd, False)
-    message = json.loads(data)
-    return message, descriptors
+    try:
+        return decode(data), descriptors
+    except Transient:
+        for fd in descriptors:
+            os.close(fd)
+        raise
 
 
 def memory_file(name: str, data: bytes) -> int:

@@ -234,19 +234,31 @@ class Master:
             heard = channel.receive(worker.channel)
         except BlockingIOError:
             return
+        except Transient as error:
+            self._distrust(worker, str(error))
+            return
         if heard is None:
             self._selector.unregister(worker.channel)  # it has ended, or is about to: the reaper sees to it
             worker.channel.close()
             return
-        message, _ = heard
+        message, descriptors = heard
+        for fd in descriptors:  # ours send none
+            os.close(fd)
         if "error" in message:
             self._last_error = str(message["error"])
             if self._changeover is not None and worker.pid in self._changeover.coming.workers:
                 self._changeover.fail(self._last_error)
-        elif "state" in message:
+        elif message.get("state") in tuple(WorkerState):
             worker.state = WorkerState(str(message["state"]))
             if worker.state is WorkerState.READY:
                 self._became_ready()
+
+    def _distrust(self, worker: Worker, error: str) -> None:
+        """It says what our code does not say: whoever speaks in its place has to end."""
+        self._last_error = error
+        maillog.problem(what=f"worker {worker.pid}", error=error)
+        if worker in self._all_workers():  # else it has ended, and its pid may be somebody else's
+            os.kill(worker.pid, signal.SIGKILL)
 
     def _became_ready(self) -> None:
         if self._changeover is not None and self._changeover.coming.is_ready:

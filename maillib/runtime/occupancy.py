@@ -7,6 +7,7 @@ pass a limit by one. The master clears the region of a worker that has ended, ho
 Layout, all unsigned 64-bit integers: REGIONS counts of taken slots, then REGIONS regions of `slots` slots.
 """
 
+import fcntl
 import hashlib
 import mmap
 import os
@@ -32,8 +33,10 @@ class Occupancy:
 
     @classmethod
     def create(cls, slots: int) -> "Occupancy":
-        descriptor = os.memfd_create("occupancy", os.MFD_CLOEXEC)
+        descriptor = os.memfd_create("occupancy", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(descriptor, _octets(slots))
+        # A worker that made it shorter would end the master, which looks at what is gone then.
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         return cls(descriptor, slots)
 
     def taken(self) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from maillib import control, maillog
 from maillib.control import Verb, WorkerState
-from maillib.errors import Conflict, Transient
+from maillib.errors import Conflict, MailError, Transient
 from maillib.runtime import listeners
 from maillib.settings.base import load
 from maillib.settings.service import Listener
@@ -114,15 +114,35 @@ def _ask_listeners(path: Path) -> Sockets:
             line, descriptors, _, _ = socket.recv_fds(stream, control.MAX_LINE_OCTETS, 64)
         except OSError as error:
             raise Transient(f"{path}: {error}") from None
-    sockets = [socket.socket(fileno=fd) for fd in descriptors]
-    answer = control.decode(line) if line else {}
-    addresses = answer.get("listeners")
-    if not answer.get("ok") or not isinstance(addresses, list) or len(addresses) != len(sockets):
-        for sock in sockets:
-            sock.close()
-        raise Transient(f"{path} hands nothing over")
-    return {(item.host, item.port): sock for item, sock in zip(map(_listener, addresses), sockets, strict=True)}
+    try:
+        answer = control.decode(line) if line else {}
+        addresses = answer.get("listeners")
+        if not answer.get("ok") or not isinstance(addresses, list) or len(addresses) != len(descriptors):
+            raise Transient(f"{path} hands nothing over")
+        handed = [(load(Listener, data), fd) for data, fd in zip(addresses, descriptors, strict=True)]
+        if not all(_listens(fd, listener) for listener, fd in handed):
+            raise Transient(f"{path} hands over what is not what it says")
+    except MailError as error:
+        for fd in descriptors:
+            os.close(fd)
+        raise Transient(str(error)) from None
+    return {(listener.host, listener.port): socket.socket(fileno=fd) for listener, fd in handed}
 
 
-def _listener(data: object) -> Listener:
-    return load(Listener, data)  # type: ignore[arg-type]  # JSON by construction
+def _listens(fd: int, listener: Listener) -> bool:
+    """Whether `fd` is a listening socket of that address: a worker that was taken over may send anything."""
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError:
+        return False
+    try:
+        if sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return False
+        host, port, *_ = sock.getsockname()
+        listens = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+        numbers = {socket.inet_pton(sock.family, text) for text in (host, listener.host or host)}
+        return bool(listens) and port == listener.port and len(numbers) == 1
+    except OSError:  # the listener is of the other family
+        return False
+    finally:
+        sock.detach()

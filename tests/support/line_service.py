@@ -1,15 +1,19 @@
-"""A worker script as those in `workers/`, with the least protocol: each line comes back, USER logs in, QUIT ends.
+"""A worker script as those in `workers/`, with the least protocol: each line comes back, USER logs in, GARBLE
+makes the worker say nonsense to its master, QUIT ends.
 
 `FAIL` in the hostname makes the worker fail at its start, as a service does whose store cannot be opened.
 """
 
 import asyncio
+import os
+import socket
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 from maillib.errors import ConfigError
+from maillib.runtime.cohort import CHANNEL_FD
 from maillib.runtime.program import main
 
 
@@ -40,6 +44,9 @@ async def build(config, registry):  # type: ignore[no-untyped-def]
             self.received = rest
             if line.startswith(b"USER"):
                 self.user = "somebody"
+            if line.startswith(b"GARBLE"):
+                with socket.socket(fileno=os.dup(CHANNEL_FD)) as channel:
+                    socket.send_fds(channel, [b"\xff"], [0] * 16)
             await output.send(b"+OK " + line.strip() + b"\r\n")
             if line.startswith(b"STLS"):
                 return Next.START_TLS

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from pathlib import Path
 
 from tests.integration.runtime.test_change import Load
 from tests.support.program import Client, Program, until
@@ -18,6 +19,18 @@ def test_a_killed_worker_is_replaced_and_the_other_goes_on(program: Program) -> 
         assert client.say("QUIT") == b"+OK QUIT\r\n"
     assert "signal 9" in program.log
     assert program.status()["connections"] == 0
+
+
+def test_a_worker_that_says_nonsense_is_replaced(program: Program) -> None:
+    """A worker that somebody has taken over costs its service one worker, not the master, nor any descriptor of it."""
+    master = program.start(processes=1)
+    (worker,) = program.workers()
+    before = len(list(Path(f"/proc/{master.pid}/fd").iterdir()))
+    with program.client() as client:
+        client.say("GARBLE")
+        until(lambda: len(set(program.workers()) - {worker}) == 1, "replacement")
+    assert program.status()["pid"] == master.pid
+    assert len(list(Path(f"/proc/{master.pid}/fd").iterdir())) == before
 
 
 def _has_session(program: Program, pid: int) -> bool:
