@@ -37,11 +37,8 @@ HANDSHAKE_TIMEOUT_S = 30.0
 
 ROOM = "silent for longest, makes room for another"
 
-RESERVED_FILES = 32
-"""Descriptors of a process that are no connection's: listeners, databases, the log, control sockets."""
-
-FILES_EACH = 2
-"""Of what is left, for each connection: itself, and the file of a message."""
+RESERVED_FILES = 64
+"""Descriptors of a process that connections cannot take: listeners, databases, the log, messages being written."""
 
 
 class Acceptor:
@@ -54,7 +51,7 @@ class Acceptor:
         self._occupancy = setup.occupancy
         self._seat = setup.seat
         self._limits = setup.config.limits
-        self._most_here = max(1, (self._limits.open_files - RESERVED_FILES) // FILES_EACH)
+        self._most_here = max(1, self._limits.open_files - RESERVED_FILES)
         self._tls = setup.tls
         self._loop = asyncio.get_running_loop()
         self._accepting = False
