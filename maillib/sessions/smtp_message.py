@@ -17,8 +17,9 @@ from maillib.ports.queue import Draft, Envelope
 from maillib.protocols.smtp import Refused, Reply
 from maillib.protocols.smtp_data import DataDecoder
 
-MAX_HEADER_OCTETS = 1024 * 1024
-"""So much of a header is looked at, as a whole, before any of it is written. Some messages are no header at all."""
+MAX_HEADER_OCTETS = 256 * 1024
+"""So much of a header is looked at, as a whole, before any of it is written. Some messages are no header at all, and
+500 of these at once, in one process, are a quarter of its memory."""
 
 PIECE_OCTETS = 64 * 1024
 """Octets of the body written in one go: most messages need one write."""

@@ -120,7 +120,7 @@ def test_mx_adds_nothing_but_the_trace() -> None:
 @pytest.mark.parametrize(
     ("submission", "data", "reply"),
     [
-        (True, b"X: y\r\n" * 400_000 + b"\r\n", b"552 5.3.4 A header has at most 1048576 octets"),
+        (True, b"X: y\r\n" * 400_000 + b"\r\n", b"552 5.3.4 A header has at most 262144 octets"),
         (False, b"\r\n" + b"z" * 52_428_800 + b"\r\n", b"552 5.3.4 At most 52428800 octets are accepted"),
         (False, b"\r\n" + b"ok\r\n" * 50_000 + b"bad\n\r\n", b"550 5.6.0 A CR or LF that stands alone is not accepted"),
     ],
