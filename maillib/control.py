@@ -116,6 +116,14 @@ def make_run_dir(path: Path) -> None:
         raise ConfigError(f"{path} is no directory of our own that only we can write to")
 
 
+def refuse_dir_of_others(path: Path) -> None:
+    """Raises ConfigError when somebody else could have put something into `path`, a link for example."""
+    found = path.stat()
+    foreign_group = found.st_gid != os.getegid()
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (0o022 if foreign_group else 0o002):
+        raise ConfigError(f"{path} belongs to somebody else, or others may write to it: chown it, or chmod go-w")
+
+
 def open_run_dir(path: Path, gid: int) -> None:
     """Let a group pass through, whose workers have their own folders in it; it cannot list what is there."""
     os.chown(path, -1, gid)

@@ -22,10 +22,12 @@ def prepare(config: ServiceConfig) -> None:
 
     The folder of the master's own sockets stays the master's: else a worker could answer in its place.
 
-    Raises ConfigError when the user does not exist, or when the folder of sockets is not ours alone.
+    Raises ConfigError when the user does not exist, or when others may write to the state directory or to the folder
+    of sockets.
     """
     run, log = Path(config.run_dir), log_file(config)
     Path(config.state_dir).mkdir(mode=0o750, parents=True, exist_ok=True)
+    control.refuse_dir_of_others(Path(config.state_dir))
     control.make_run_dir(run)
     folder, workers = control.service_dir(run, config.name), control.workers_dir(run, config.name)
     for path in (log.parent, folder.parent, folder, workers):

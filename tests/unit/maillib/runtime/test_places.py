@@ -67,3 +67,45 @@ def test_an_unknown_user_is_named(config: ServiceConfig) -> None:
         pytest.skip("only root drops to another user")
     with pytest.raises(ConfigError, match="nobody-at-all"):
         places.prepare(dataclasses.replace(config, user="nobody-at-all"))
+
+
+@pytest.mark.parametrize("mode", [0o757, 0o772])
+def test_a_state_directory_that_others_may_write_to_is_refused(config: ServiceConfig, mode: int) -> None:
+    """Where somebody else can leave a link to anywhere in the place of a log, nothing is written."""
+    state_dir = Path(config.state_dir)
+    state_dir.mkdir(parents=True)
+    state_dir.chmod(mode)
+    with pytest.raises(ConfigError, match="others may write"):
+        places.prepare(config)
+    assert not list(state_dir.iterdir())
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a directory somebody else's")
+def test_a_state_directory_of_somebody_else_is_refused(config: ServiceConfig) -> None:
+    """Root does not work in a folder whose owner may exchange what is in it; nor where a foreign group may."""
+    state_dir = Path(config.state_dir)
+    state_dir.mkdir(parents=True)
+    os.chown(state_dir, 65534, -1)
+    with pytest.raises(ConfigError, match="belongs to somebody else"):
+        places.prepare(config)
+    os.chown(state_dir, 0, 65534)
+    state_dir.chmod(0o770)
+    with pytest.raises(ConfigError, match="others may write"):
+        places.prepare(config)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can drop to another user")
+def test_workers_own_their_files_and_not_their_masters(config: ServiceConfig) -> None:
+    """What a worker's user may exchange are records and sockets of workers, and no name that a master opens."""
+    config = dataclasses.replace(config, user="nobody")
+    places.prepare(config)
+    run = Path(config.run_dir)
+    owners = {
+        control.workers_dir(run, "pop"): 65534,
+        control.service_dir(run, "pop"): 0,
+        run / "services": 0,
+        run: 0,
+        places.log_file(config).parent: 0,
+        places.log_file(config): 65534,
+    }
+    assert {path: path.stat().st_uid for path in owners} == owners
