@@ -151,4 +151,6 @@ def is_refused(port: int) -> bool:
         socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False  # it was in the backlog at the moment of the stop
     return False
