@@ -42,6 +42,7 @@ def load() -> "Build":
     from maillib.embedded.leases import EmbeddedLeases
     from maillib.runtime.service import ConnectionInfo, ConnectionService
     from maillib.runtime.stream import StreamConnection
+    from maillib.sessions.doorkeeper import Doorkeeper
     from maillib.sessions.pop import PopSession, Ports, Terms
     from maillib.settings.pop import PopSettings
 
@@ -53,7 +54,7 @@ def load() -> "Build":
         index = EmbeddedIndex(state_dir, directory.account)
         blobs = EmbeddedBlobs(state_dir)
         leases = EmbeddedLeases(state_dir)
-        ports = Ports(directory=directory, index=index, blobs=blobs, leases=leases)
+        ports = Ports(doorkeeper=Doorkeeper(directory), index=index, blobs=blobs, leases=leases)
 
         def new_connection(info: ConnectionInfo) -> StreamConnection:
             terms = Terms(
@@ -61,6 +62,7 @@ def load() -> "Build":
                 tls=info.tls,
                 stls=info.tls_context is not None,
                 cleartext_login=info.listener.cleartext_login,
+                peer_host=info.peer_host,
             )
             return StreamConnection(info, PopSession(settings, ports, terms), registry)
 

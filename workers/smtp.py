@@ -42,6 +42,7 @@ def load() -> "Build":
     from maillib.embedded.queue import EmbeddedQueue
     from maillib.runtime.service import ConnectionInfo, ConnectionService
     from maillib.runtime.smtp import SmtpConnection
+    from maillib.sessions.doorkeeper import Doorkeeper
     from maillib.sessions.smtp import SmtpSession, Terms
     from maillib.settings.smtp import SmtpSettings
 
@@ -51,6 +52,7 @@ def load() -> "Build":
         state_dir = Path(config.state_dir)
         directory = EmbeddedDirectory(state_dir)
         queue = EmbeddedQueue(state_dir)
+        doorkeeper = Doorkeeper(directory)
 
         def new_connection(info: ConnectionInfo) -> SmtpConnection:
             terms = Terms(
@@ -60,7 +62,7 @@ def load() -> "Build":
                 cleartext_login=info.listener.cleartext_login,
                 peer_host=info.peer_host,
             )
-            return SmtpConnection(info, SmtpSession(settings, directory, queue, terms), registry)
+            return SmtpConnection(info, SmtpSession(settings, directory, queue, doorkeeper, terms), registry)
 
         async def close() -> None:
             for engine in (queue, directory):

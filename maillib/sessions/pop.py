@@ -26,11 +26,11 @@ from maillib.errors import (
     TemporaryError,
 )
 from maillib.ports.blobs import Blobs
-from maillib.ports.directory import Directory
 from maillib.ports.index import Index
 from maillib.ports.leases import Leases
 from maillib.protocols import pop3, sasl
 from maillib.protocols.pop3 import BadCommand, Plain, Pop3Server, TopFilter, err, ok
+from maillib.sessions.doorkeeper import Doorkeeper
 from maillib.sessions.maildrop import Maildrop
 from maillib.sessions.pop_message import OutgoingMessage
 from maillib.settings.pop import PopSettings
@@ -60,7 +60,7 @@ REPLIES: Mapping[type[MailError], Reply] = {  # the nearest class on the MRO win
 class Ports:
     """What a session needs of the store."""
 
-    directory: Directory
+    doorkeeper: Doorkeeper
     index: Index
     blobs: Blobs
     leases: Leases
@@ -75,6 +75,7 @@ class Terms:
     stls: bool
     """TLS is to be had by STLS."""
     cleartext_login: bool
+    peer_host: str
 
 
 class PopSession:
@@ -246,7 +247,9 @@ class PopSession:
 
     async def _log_in(self, login: str, password: str, mechanism: str, output: Output) -> None:
         try:
-            account = await self._ports.directory.authenticate(login, password, service="pop")
+            account = await self._ports.doorkeeper.authenticate(
+                login, password, service="pop", host=self._terms.peer_host
+            )
             maildrop = await Maildrop.open(account, self._ports.index, self._ports.leases)
         except AuthenticationFailed as error:
             await self._fail_login(error, login, mechanism, output)

@@ -19,6 +19,7 @@ from maillib.ports.directory import Directory
 from maillib.ports.queue import Envelope, Queue, Recipient
 from maillib.protocols import sasl, smtp
 from maillib.protocols.smtp import Refused, Reply
+from maillib.sessions.doorkeeper import Doorkeeper
 from maillib.sessions.smtp_login import LogIn
 from maillib.sessions.smtp_message import IncomingMessage, Rules, reply_to
 from maillib.settings.smtp import SmtpSettings
@@ -64,6 +65,7 @@ class SmtpSession:
         settings: SmtpSettings,
         directory: Directory,
         queue: Queue,
+        doorkeeper: Doorkeeper,
         terms: Terms,
         *,
         delay_step_s: float = 1.0,
@@ -71,13 +73,14 @@ class SmtpSession:
         self._settings = settings
         self._directory = directory
         self._queue = queue
+        self._doorkeeper = doorkeeper
         self._terms = terms
         self._delay_step_s = delay_step_s
         self._cipher: str | None = None
         self._client_name: str | None = None
         """From HELO or EHLO."""
         self._extended = False
-        self._login = LogIn(directory)
+        self._login = LogIn(doorkeeper, terms.peer_host)
         self._transaction: Transaction | None = None
         self._message: IncomingMessage | None = None
         self._verb = ""
@@ -129,7 +132,7 @@ class SmtpSession:
         self._cipher = f"{version} {cipher}"
         self._client_name = None
         self._extended = False
-        self._login = LogIn(self._directory)
+        self._login = LogIn(self._doorkeeper, self._terms.peer_host)
         self._transaction = None
 
     async def command(self, line: bytes) -> bytes:

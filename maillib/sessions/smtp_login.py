@@ -7,9 +7,10 @@ import base64
 
 from maillib import maillog
 from maillib.errors import AuthenticationFailed, LocalError, TemporaryError
-from maillib.ports.directory import Account, Directory
+from maillib.ports.directory import Account
 from maillib.protocols import sasl
 from maillib.protocols.smtp import Refused, Reply
+from maillib.sessions.doorkeeper import Doorkeeper
 
 MAX_NAME = 320
 """Characters of an unknown user's name in the log: no address has more."""
@@ -18,8 +19,9 @@ MAX_NAME = 320
 class LogIn:
     """From the first AUTH on. An unknown user and a wrong password are answered alike."""
 
-    def __init__(self, directory: Directory) -> None:
-        self._directory = directory
+    def __init__(self, doorkeeper: Doorkeeper, host: str) -> None:
+        self._doorkeeper = doorkeeper
+        self._host = host
         self._mechanism = ""
         self._exchange: sasl.Plain | sasl.Login | None = None
         self.account: Account | None = None
@@ -66,7 +68,9 @@ class LogIn:
         try:
             if credentials.acts_for_another:
                 raise AuthenticationFailed(credentials.login)
-            self.account = await self._directory.authenticate(credentials.login, credentials.password, service="smtp")
+            self.account = await self._doorkeeper.authenticate(
+                credentials.login, credentials.password, service="smtp", host=self._host
+            )
         except AuthenticationFailed:
             maillog.login_failed(user=credentials.login[:MAX_NAME], mechanism=self._mechanism)
             return Reply(535, "5.7.8", "User name or password is wrong")

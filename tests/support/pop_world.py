@@ -12,6 +12,7 @@ from maillib.memory.leases import MemoryLeases
 from maillib.ports.blobs import Blobs
 from maillib.ports.index import INBOX, Index, NewMessage
 from maillib.ports.leases import Leases
+from maillib.sessions.doorkeeper import Doorkeeper
 from maillib.sessions.pop import PopSession, Ports, Terms
 from maillib.settings.pop import PopSettings
 
@@ -30,6 +31,7 @@ class PopWorld:
 
     def __post_init__(self) -> None:
         self.directory = MemoryDirectory()
+        self.doorkeeper = Doorkeeper(self.directory)
         memory = MemoryBlobs()
         self.blobs: Blobs = memory
         self.index: Index = MemoryIndex(memory, self.directory.account)
@@ -65,6 +67,12 @@ class PopWorld:
         return [row.size_octets for row in await self.index.rows(self.account.id, INBOX)]
 
     def session(self, *, tls: bool = False) -> PopSession:
-        ports = Ports(directory=self.directory, index=self.index, blobs=self.blobs, leases=self.leases)
-        terms = Terms(hostname="mail.example.test", tls=tls, stls=self.stls, cleartext_login=self.cleartext_login)
+        ports = Ports(doorkeeper=self.doorkeeper, index=self.index, blobs=self.blobs, leases=self.leases)
+        terms = Terms(
+            hostname="mail.example.test",
+            tls=tls,
+            stls=self.stls,
+            cleartext_login=self.cleartext_login,
+            peer_host="127.0.0.1",
+        )
         return PopSession(self.settings, ports, terms, clock=self.clock)

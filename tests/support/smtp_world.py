@@ -15,6 +15,7 @@ from maillib.memory.directory import MemoryDirectory
 from maillib.ports.queue import Envelope, Queue, QueueId
 from maillib.runtime.service import ConnectionInfo, Registry
 from maillib.runtime.smtp import SmtpConnection
+from maillib.sessions.doorkeeper import Doorkeeper
 from maillib.sessions.smtp import SmtpSession, Terms
 from maillib.settings.service import Listener
 from maillib.settings.smtp import SmtpSettings
@@ -94,6 +95,7 @@ class SmtpWorld:
     def __post_init__(self) -> None:
         self.directory = MemoryDirectory()
         self.queue = Shelf()
+        self.doorkeeper = Doorkeeper(self.directory)
 
     def session(self, info: ConnectionInfo) -> SmtpSession:
         terms = Terms(
@@ -104,7 +106,7 @@ class SmtpWorld:
             peer_host=info.peer_host,
         )
         queue = cast(Queue, self.queue)  # the half that a session needs
-        return SmtpSession(self.settings, self.directory, queue, terms, delay_step_s=self.delay_step_s)
+        return SmtpSession(self.settings, self.directory, queue, self.doorkeeper, terms, delay_step_s=self.delay_step_s)
 
     @asynccontextmanager
     async def serve(
