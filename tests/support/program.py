@@ -167,9 +167,9 @@ class Program:
         """A connection that has been greeted, or closed at once."""
         return Client(self.port)
 
-    def is_refused(self) -> bool:
+    def is_refused(self, port: int | None = None, host: str = "127.0.0.1") -> bool:
         try:
-            self.client().close()
+            Client(port or self.port, host).close()
         except ConnectionRefusedError:
             return True
         except ConnectionResetError:
