@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from maillib import control
+from maillib.errors import ConfigError
 from maillib.settings.service import Listener, ServiceConfig
 from orchestrator import folders, generation, operate
 from orchestrator.errors import PreflightFailed
@@ -59,8 +61,11 @@ def _state_dir(state_dir: Path) -> Iterator[str]:
         yield f"state_dir: {existing} is no directory"
     elif not os.access(existing, os.W_OK | os.X_OK):
         yield f"state_dir: {existing} is not writable for {_me()}"
-    elif existing == state_dir and stat.S_IMODE(state_dir.stat().st_mode) & stat.S_IWOTH:
-        yield f"state_dir: everybody may write to {state_dir}; chmod o-w {state_dir}"
+    elif existing == state_dir:
+        try:
+            control.refuse_dir_of_others(state_dir)
+        except ConfigError as error:
+            yield f"state_dir: {error}"
 
 
 def _one_file_system(state_dir: Path) -> Iterator[str]:

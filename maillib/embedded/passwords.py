@@ -16,7 +16,7 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from argon2 import PasswordHasher, Type
-from argon2.exceptions import InvalidHashError, VerificationError
+from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
 from maillib.embedded.sqlite import Threads
 from maillib.errors import Transient
@@ -82,12 +82,15 @@ def _hash(password: str) -> Stored:
 
 
 def _matches(stored: Stored | None, password: str) -> bool:
+    """Raises Transient when the hash could not be computed, for want of memory say: that is no wrong password."""
     too_long = len(password) > MAX_PASSWORD_OCTETS
     compared = _DUMMY if stored is None else stored.argon2id
     try:
         _HASHER.verify(compared, "" if too_long else _normalized(password))
-    except (VerificationError, InvalidHashError):
+    except (VerifyMismatchError, InvalidHashError):
         return False
+    except VerificationError as error:
+        raise Transient(f"a password could not be checked: {error}") from None
     return stored is not None and not too_long
 
 

@@ -75,7 +75,7 @@ def test_state_dir_that_everybody_may_write_is_found(tmp_path: Path) -> None:
     (tmp_path / "var").mkdir()
     (tmp_path / "var").chmod(0o777)
     [finding] = _findings(tmp_path)
-    assert "everybody may write" in finding
+    assert "others may write" in finding
 
 
 def test_files_of_others_are_not_given_away(tmp_path: Path) -> None:
