@@ -13,6 +13,7 @@ links any more is gone (the file system counts its names).
 
 import sqlite3
 import time
+from array import array
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -33,6 +34,7 @@ from maillib.ports.index import (
     ModSeq,
     NewMessage,
     Row,
+    Sizes,
     StoredMessage,
     Uid,
     UidValidity,
@@ -145,6 +147,27 @@ class AccountIndex:
                 Row(Uid(uid), ModSeq(modseq), size, datetime.fromtimestamp(date, UTC), frozenset(flags.split()))
                 for uid, modseq, size, date, flags in found
             ]
+
+    def sizes(self, mailbox: str, since: Uid) -> Sizes:
+        with self.database.read() as transaction:
+            box = _mailbox(transaction, mailbox)
+            found = transaction.execute(
+                "SELECT uid, size_octets FROM message WHERE mailbox = ? AND uid >= ? ORDER BY uid", (box.id, since)
+            ).fetchall()
+        uids, octets = zip(*found, strict=True) if found else ((), ())
+        return Sizes(box, array("I", uids), array("Q", octets))
+
+    def messages(self, mailbox: str, uids: Collection[Uid]) -> dict[Uid, StoredMessage]:
+        found: dict[Uid, StoredMessage] = {}
+        with self.database.read() as transaction:
+            box = _mailbox(transaction, mailbox)
+            for uid in uids:
+                row = transaction.execute(
+                    "SELECT prefix, size_octets FROM message WHERE mailbox = ? AND uid = ?", (box.id, uid)
+                ).fetchone()
+                if row is not None:
+                    found[uid] = StoredMessage(row[0], mail_ref(self.account, box.id, uid), row[1])
+        return found
 
     def message(self, mailbox: str, uid: Uid) -> StoredMessage:
         with self.database.read() as transaction:

@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from maillib.embedded.files import (
     write_all,
 )
 from maillib.embedded.sqlite import Threads
-from maillib.errors import NotFound, StoreUnusable
+from maillib.errors import MailError, NotFound, StoreUnusable
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import AccountId
 from maillib.ports.index import MailboxId, Uid
@@ -66,12 +66,17 @@ def body_name(uid: Uid) -> str:
 
 def path_of(state_dir: Path, ref: BlobRef) -> Path:
     """The file that `ref` means, whether or not it is there. Raises NotFound for a text that is no reference."""
-    if match := _SPOOL.fullmatch(ref):
-        return state_dir / "spool" / "messages" / f"{match[1]}.eml"
+    return state_dir / _name_of(ref)
+
+
+def _name_of(ref: BlobRef) -> str:
+    """Relative to the state directory; text, because a Path costs as much as reading a small body."""
     if match := _MAIL.fullmatch(ref):
-        return account_path(state_dir, AccountId(int(match[1]))) / match[2] / body_name(Uid(int(match[3])))
+        return f"mail/{match[1]}/{match[2]}/{body_name(Uid(int(match[3])))}"
+    if match := _SPOOL.fullmatch(ref):
+        return f"spool/messages/{match[1]}.eml"
     if match := _LOOSE.fullmatch(ref):
-        return state_dir / "mail" / "loose" / f"{match[1]}.eml"
+        return f"mail/loose/{match[1]}.eml"
     raise NotFound(f"{ref!r} is no reference to a body")
 
 
@@ -104,7 +109,22 @@ class EmbeddedBlobs:
         return await self._threads.run(body_size, path_of(self._state_dir, ref))
 
     async def get(self, ref: BlobRef, offset: int, length: int) -> bytes:
-        return await self._threads.run(_read, path_of(self._state_dir, ref), offset, length)
+        return await self._threads.run(_read, self._file(ref), offset, length)
+
+    async def bodies(self, refs: Sequence[BlobRef]) -> Sequence[bytes | MailError]:
+        return await self._threads.run(self._read_all, refs)
+
+    def _read_all(self, refs: Sequence[BlobRef]) -> list[bytes | MailError]:
+        found: list[bytes | MailError] = []
+        for ref in refs:
+            try:
+                found.append(_read(self._file(ref), 0, None))
+            except MailError as error:
+                found.append(error)
+        return found
+
+    def _file(self, ref: BlobRef) -> str:
+        return f"{self._state_dir}/{_name_of(ref)}"
 
     async def delete(self, ref: BlobRef) -> None:
         path = path_of(self._state_dir, ref)
@@ -164,14 +184,17 @@ class _NewBody:
             self._fd = -1
 
 
-def _read(path: Path, offset: int, length: int) -> bytes:
+def _read(path: str, offset: int, length: int | None) -> bytes:
+    """At most `length` octets from `offset`; None: all there are."""
     with os_errors():
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError:
             raise NotFound(f"{path} is not there") from None
         try:
-            left = min(length, os.fstat(fd).st_size - offset)  # the buffer is never larger than the body
+            left = os.fstat(fd).st_size - offset  # the buffer is never larger than the body
+            if length is not None:
+                left = min(length, left)
             parts = []
             while left > 0 and (part := os.pread(fd, left, offset)):
                 parts.append(part)

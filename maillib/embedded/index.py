@@ -8,7 +8,7 @@ Leaves to others: one account's rows and files (`account_index`), who may use an
 
 import threading
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -18,7 +18,7 @@ from maillib.embedded.account_index import AccountIndex
 from maillib.embedded.files import make_directory, refuse_network_file_system
 from maillib.embedded.sqlite import Threads
 from maillib.ports.directory import Account, AccountId
-from maillib.ports.index import Appended, Mailbox, NewMessage, Row, StoredMessage, Uid, Usage
+from maillib.ports.index import FIRST_UID, Appended, Mailbox, NewMessage, Row, Sizes, StoredMessage, Uid, Usage
 
 T = TypeVar("T")
 
@@ -55,6 +55,12 @@ class EmbeddedIndex:
 
     async def rows(self, account: AccountId, mailbox: str) -> Sequence[Row]:
         return await self._run(account, lambda index: index.rows(mailbox))
+
+    async def sizes(self, account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+        return await self._run(account, lambda index: index.sizes(mailbox, since))
+
+    async def messages(self, account: AccountId, mailbox: str, uids: Collection[Uid]) -> Mapping[Uid, StoredMessage]:
+        return await self._run(account, lambda index: index.messages(mailbox, uids))
 
     async def message(self, account: AccountId, mailbox: str, uid: Uid) -> StoredMessage:
         return await self._run(account, lambda index: index.message(mailbox, uid))

@@ -5,10 +5,10 @@ are on disk.
 """
 
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
-from maillib.errors import NotFound
+from maillib.errors import MailError, NotFound
 from maillib.ports.blobs import BlobRef
 
 
@@ -52,6 +52,15 @@ class MemoryBlobs:
 
     async def get(self, ref: BlobRef, offset: int, length: int) -> bytes:
         return self.octets(ref)[offset : offset + length]
+
+    async def bodies(self, refs: Sequence[BlobRef]) -> Sequence[bytes | MailError]:
+        found: list[bytes | MailError] = []
+        for ref in refs:
+            try:
+                found.append(self.octets(ref))
+            except NotFound as error:
+                found.append(error)
+        return found
 
     async def delete(self, ref: BlobRef) -> None:
         if ref in self._bodies and ref not in self._put:

@@ -1,7 +1,8 @@
 """Mailboxes in memory: the Index port over dictionaries. No step of it waits, so each call is one transaction."""
 
 import itertools
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from array import array
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ from maillib.memory.blobs import MemoryBlobs
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.index import (
+    FIRST_UID,
     INBOX,
     Appended,
     Mailbox,
@@ -17,6 +19,7 @@ from maillib.ports.index import (
     ModSeq,
     NewMessage,
     Row,
+    Sizes,
     StoredMessage,
     Uid,
     UidValidity,
@@ -45,6 +48,11 @@ class _Box:
     def octets(self) -> int:
         return sum(message.row.size_octets for message in self.messages.values())
 
+    def described(self, name: str) -> Mailbox:
+        return Mailbox(
+            self.id, name, self.uid_validity, self.uid_next, self.highest_modseq, len(self.messages), self.octets
+        )
+
 
 class MemoryIndex:
     """The Index port; takes bodies from, and links them in, `blobs`."""
@@ -56,10 +64,7 @@ class MemoryIndex:
         self._numbers = itertools.count(1)
 
     async def mailboxes(self, account: AccountId) -> Sequence[Mailbox]:
-        return [
-            Mailbox(box.id, name, box.uid_validity, box.uid_next, box.highest_modseq, len(box.messages), box.octets)
-            for name, box in self._boxes(account).items()
-        ]
+        return [box.described(name) for name, box in self._boxes(account).items()]
 
     async def append(self, account: AccountId, mailbox: str, messages: Sequence[NewMessage]) -> Sequence[Appended]:
         owner = await self._account_of(account)
@@ -84,6 +89,19 @@ class MemoryIndex:
 
     async def rows(self, account: AccountId, mailbox: str) -> Sequence[Row]:
         return [message.row for message in self._box(account, mailbox).messages.values()]
+
+    async def sizes(self, account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+        box = self._box(account, mailbox)
+        rows = [message.row for uid, message in box.messages.items() if uid >= since]
+        return Sizes(
+            box.described(mailbox),
+            array("I", [row.uid for row in rows]),
+            array("Q", [row.size_octets for row in rows]),
+        )
+
+    async def messages(self, account: AccountId, mailbox: str, uids: Collection[Uid]) -> Mapping[Uid, StoredMessage]:
+        box = self._box(account, mailbox)
+        return {uid: await self.message(account, mailbox, uid) for uid in uids if uid in box.messages}
 
     async def message(self, account: AccountId, mailbox: str, uid: Uid) -> StoredMessage:
         message = self._box(account, mailbox).messages.get(uid)

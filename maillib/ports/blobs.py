@@ -1,8 +1,10 @@
 """Blobs: immutable octets by reference. A body is written once, whatever the number of its recipients."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import NewType, Protocol
+
+from maillib.errors import MailError
 
 BlobRef = NewType("BlobRef", str)
 """Opaque outside of the engine that made it."""
@@ -17,6 +19,12 @@ class Blobs(Protocol):
 
     async def get(self, ref: BlobRef, offset: int, length: int) -> bytes:
         """At most `length` octets from `offset`; shorter only at the end. Raises NotFound."""
+
+    async def bodies(self, refs: Sequence[BlobRef]) -> Sequence[bytes | MailError]:
+        """All octets of several bodies, each small enough to be held; for one that cannot be read, what `get` raises.
+
+        One call costs little more than one `get`.
+        """
 
     async def delete(self, ref: BlobRef) -> None:
         """Give up a body that was put; messages appended with it keep their octets. Idempotent."""

@@ -4,7 +4,8 @@ UIDs strictly increase in the order in which messages become visible and are nev
 remembered longer than its message: the same key again gives the first answer again, even after an expunge.
 """
 
-from collections.abc import Collection, Sequence
+from array import array
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NewType, Protocol
@@ -18,6 +19,8 @@ UidValidity = NewType("UidValidity", int)
 ModSeq = NewType("ModSeq", int)
 
 INBOX = "INBOX"
+
+FIRST_UID = Uid(1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,16 @@ class StoredMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Sizes:
+    """Messages in UID order as columns: what a long listing needs, twelve octets a message."""
+
+    mailbox: Mailbox
+    """From the same snapshot."""
+    uids: "array[int]"
+    octets: "array[int]"
+
+
+@dataclass(frozen=True, slots=True)
 class Usage:
     messages: int
     octets: int
@@ -93,6 +106,15 @@ class Index(Protocol):
 
     async def rows(self, account: AccountId, mailbox: str) -> Sequence[Row]:
         """Every message of the mailbox in UID order, from one snapshot. Raises NotFound."""
+
+    async def sizes(self, account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+        """The mailbox, and its messages from UID `since` on. Raises NotFound.
+
+        Who knows the messages below `since` from before knows all now exactly when the mailbox's counters say so.
+        """
+
+    async def messages(self, account: AccountId, mailbox: str, uids: Collection[Uid]) -> Mapping[Uid, StoredMessage]:
+        """Where the octets of several messages are; those that are not there are left out. Raises NotFound."""
 
     async def message(self, account: AccountId, mailbox: str, uid: Uid) -> StoredMessage:
         """Where the octets of one message are. Raises NotFound."""

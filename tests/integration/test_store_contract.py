@@ -390,6 +390,39 @@ def test_a_listing_never_sees_half_of_an_append(keeps: Keeps) -> None:
     keeps(promise)
 
 
+def test_sizes_are_columns_of_the_rows(keeps: Keeps) -> None:
+    """UIDs and sizes from any UID on, in order, with the mailbox's counters of the same snapshot."""
+
+    async def promise(store: Store) -> None:
+        assert list((await store.index.sizes(ALICE, INBOX)).uids) == []
+        for key, body in (("a", b"x"), ("b", b"xx"), ("c", b"xxx")):
+            await store.index.append(ALICE, INBOX, [await new_message(store, key, body, prefix=b"")])
+        await store.index.expunge(ALICE, INBOX, [Uid(2)])
+        whole = await store.index.sizes(ALICE, INBOX)
+        assert (list(whole.uids), list(whole.octets)) == ([1, 3], [1, 3])
+        assert whole.mailbox == (await store.index.mailboxes(ALICE))[0]
+        assert (whole.mailbox.messages, whole.mailbox.octets, whole.mailbox.uid_next) == (2, 4, 4)
+        tail = await store.index.sizes(ALICE, INBOX, Uid(2))
+        assert (list(tail.uids), list(tail.octets), tail.mailbox) == ([3], [3], whole.mailbox)
+        with pytest.raises(NotFound):
+            await store.index.sizes(ALICE, "elsewhere")
+
+    keeps(promise)
+
+
+def test_several_messages_at_once(keeps: Keeps) -> None:
+    """Each message asked for is what `message` says of it; those that are not there are left out."""
+
+    async def promise(store: Store) -> None:
+        await store.index.append(ALICE, INBOX, [await new_message(store, key) for key in "abc"])
+        found = await store.index.messages(ALICE, INBOX, [Uid(3), Uid(1), Uid(9)])
+        assert dict(found) == {uid: await store.index.message(ALICE, INBOX, uid) for uid in (Uid(1), Uid(3))}
+        with pytest.raises(NotFound):
+            await store.index.messages(ALICE, "elsewhere", [Uid(1)])
+
+    keeps(promise)
+
+
 def test_expunge_removes_for_good(keeps: Keeps) -> None:
     """What was removed is told in UID order, is gone with its octets and usage, and its UID never returns."""
 
@@ -425,6 +458,21 @@ def test_blob_comes_back_in_ranges(keeps: Keeps) -> None:
         assert await store.blobs.get(ref, 8, 4) == b"89"
         assert await store.blobs.get(ref, 10, 4) == b""
         assert await store.blobs.get(ref, 99, 4) == b""
+
+    keeps(promise)
+
+
+def test_several_bodies_at_once(keeps: Keeps) -> None:
+    """Bodies come whole and in the order asked for; a missing one is an error in its place and costs no other."""
+
+    async def promise(store: Store) -> None:
+        refs = [await store.blobs.put(chunks_of(body)) for body in (b"one", b"", b"three")]
+        await store.blobs.delete(refs[0])
+        missing, *rest = await store.blobs.bodies([*refs, BlobRef("nonsense")])
+        assert isinstance(missing, NotFound)
+        assert rest[:2] == [b"", b"three"]
+        assert isinstance(rest[2], NotFound)
+        assert await store.blobs.bodies([]) == []
 
     keeps(promise)
 
