@@ -11,7 +11,7 @@ from datetime import datetime
 
 from maillib.address import Address
 from maillib.message.header import field, one_line
-from maillib.message.received import date
+from maillib.message.received import date, received_from_here
 
 _MAX_REPLY = 230
 """Characters: a line stays below the 998 octets of RFC 5322 §2.1.1 though each of them may be four octets long."""
@@ -88,6 +88,7 @@ def _header(failure: Failure, boundary: str) -> bytes:
     subject = "Undelivered mail returned to its sender" if is_for_sender else "Undelivered mail from elsewhere"
     return b"".join(
         (
+            received_from_here(hostname=failure.hostname, queue_id=failure.dsn_id, when=failure.when),
             field("From", f"Mail delivery <MAILER-DAEMON@{failure.hostname}>"),
             field("To", *(f"<{address}>," for address in failure.to[:-1]), f"<{failure.to[-1]}>"),
             field("Subject", subject),

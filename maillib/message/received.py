@@ -1,8 +1,11 @@
 """The header fields that we put in front of a message: Received, and for submission Date and Message-ID.
 
-Guarantees: whatever the parts hold, each field ends where it should (`header.field`).
+Guarantees: whatever the parts hold, each field ends where it should (`header.field`). Every message in the spool begins
+with a Received field of ours, and `trace` finds its queue ID and reverse-path there again: a mailbox can be told from
+its bodies alone.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,6 +26,8 @@ class Hop:
     hostname: str
     """Ours."""
     queue_id: str
+    sender: str
+    """The reverse-path, without brackets; empty: the null one."""
     extended: bool
     """The client said EHLO."""
     cipher: str | None
@@ -37,13 +42,59 @@ class Hop:
 def received(hop: Hop) -> bytes:
     """The Received field, with its line ends. RFC 5321 §4.4."""
     host = f"IPv6:{hop.client_host}" if ":" in hop.client_host else hop.client_host
-    *first, last = [
+    lines = [
         f"from {hop.client_name} ([{host}])",
         f"by {hop.hostname} with {protocol(hop)} id {hop.queue_id}",
         *([f"(using {hop.cipher})"] if hop.cipher else []),
+        _reverse_path(hop.sender),
         *([f"for <{hop.recipient}>"] if hop.recipient else []),
     ]
-    return field("Received", *first, f"{last};", date(hop.when))
+    return field("Received", *lines[:-1], f"{lines[-1]};", date(hop.when))
+
+
+def received_from_here(*, hostname: str, queue_id: str, when: datetime) -> bytes:
+    """The Received field of a message that this host wrote itself, with the null reverse-path."""
+    return field("Received", f"by {hostname} id {queue_id}", f"{_reverse_path('')};", date(when))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a Received field of ours says of a message."""
+
+    queue_id: str
+    sender: str
+    """As in `Hop`."""
+
+
+TRACE_OCTETS = 2048
+"""A Received field of ours ends before that: names and addresses have limits of their own."""
+
+
+def trace(octets: bytes) -> Trace | None:
+    """What the field says that a message begins with; None: it is not one that we write.
+
+    `octets`: the message, or its first `TRACE_OCTETS`.
+    """
+    match = _OURS.match(octets)
+    if match is None:
+        return None
+    return Trace(match[1].decode("ascii"), re.sub(r"\\(.)", r"\1", match[2].decode("utf-8", "replace")))
+
+
+# No part that a client chose begins a line, so what it says of itself is never taken for what we say.
+_OURS = re.compile(
+    rb"Received: (?:from [^\r\n]+\r\n\t)?by [^\r\n]+ id ([0-9A-Za-z]{1,32})\r\n(?:\t\(using [^\r\n]+\)\r\n)?"
+    rb"\t\(envelope-from <([^\r\n]*)>\);?\r\n"
+)
+
+
+_QUOTED = str.maketrans({character: f"\\{character}" for character in "\\()"})
+"""What has a meaning in a comment. RFC 5322 §3.2.2."""
+
+
+def _reverse_path(sender: str) -> str:
+    """As a comment, the way Exim writes it; RFC 5321 §4.4 has no clause for it."""
+    return f"(envelope-from <{sender.translate(_QUOTED)}>)"
 
 
 def protocol(hop: Hop) -> str:

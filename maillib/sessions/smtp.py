@@ -365,6 +365,7 @@ class SmtpSession:
             client_host=self._terms.peer_host,
             hostname=self._terms.hostname,
             queue_id=draft.id,
+            sender=str(transaction.mail.sender or ""),
             extended=self._extended,
             cipher=self._cipher,
             authenticated=self._login.account is not None,

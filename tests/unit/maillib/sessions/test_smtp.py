@@ -78,7 +78,8 @@ def test_envelope() -> None:
     assert (envelope.body_8bit, envelope.smtputf8) == (True, True)
     (recipient,) = envelope.recipients
     assert (str(recipient.address), recipient.state) == ("alice@example.test", RecipientState.QUEUED)
-    assert b"with UTF8SMTP id Q1\r\n\tfor <alice@example.test>;" in queued.body
+    assert b"with UTF8SMTP id Q1\r\n\t(envelope-from <carol@elsewhere.test>)\r\n" in queued.body
+    assert b"\r\n\tfor <alice@example.test>;" in queued.body
 
 
 def test_a_recipient_twice_is_one() -> None:
