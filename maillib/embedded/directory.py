@@ -1,14 +1,16 @@
 """The Directory over one SQLite database, STATE_DIR/directory/directory.sqlite3.
 
-Guarantees: what the port says, for any number of processes at once. Nothing is cached here: each call reads one
-snapshot, so every process answers by a change as soon as the call that made it has returned.
+Guarantees: what the port says, for any number of processes at once. Each answer comes from one snapshot. Answers that
+services ask for with each message are remembered; before one is given again the database is asked whether it has
+changed since (`sqlite.Watch`: two microseconds, no thread, nothing that waits), so every process answers by a change as
+soon as the call that made it has returned. See docs/decisions/0008.
 
 The database holds password hashes: 0640 or tighter. Services read it as an unprivileged user, and a reader of SQLite's
 WAL writes to the file `-shm` beside it; so folder and files belong to the user of the services. When root makes the
 database, it goes to the owner of the folder; SQLite gives `-wal` and `-shm` the owner and mode of the database.
 
 Leaves to others: rows and statements (`directory_tables`), hashing (`passwords`), how addresses expand
-(`ports.expansion`).
+(`ports.expansion`), how much is remembered of each kind (`answers`).
 """
 
 import asyncio
@@ -17,15 +19,17 @@ import hmac
 import os
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from maillib import maillog
 from maillib.address import Address
+from maillib.embedded.answers import Answers
 from maillib.embedded.directory_tables import SCHEMA, Changes, Snapshot
 from maillib.embedded.files import FILE_MODE, make_directory, os_errors, refuse_network_file_system
 from maillib.embedded.passwords import Passwords, Stored, is_outdated
-from maillib.embedded.sqlite import Database, Threads
+from maillib.embedded.sqlite import Database, Threads, Watch
 from maillib.errors import AddressError, AuthenticationFailed, Conflict, NotFound, TemporaryError
 from maillib.ports.credentials import check_password, check_password_hash
 from maillib.ports.directory import (
@@ -47,9 +51,14 @@ from maillib.ports.directory import (
 from maillib.ports.expansion import expand
 
 T = TypeVar("T")
+K = TypeVar("K")
 
 _THREADS = 2
 """They share one connection: while one reads, the next is on its way."""
+
+_DOMAINS = 1000
+_ACCOUNTS = 10_000
+"""Each about half a kibibyte; so is each account or address that a remembered address leads to."""
 
 
 def database_path(state_dir: Path) -> Path:
@@ -69,26 +78,46 @@ class EmbeddedDirectory(DirectoryEditor):
         self._threads = Threads("directory", _THREADS)
         self._passwords = Passwords()
         self._fingerprint_key: bytes | None = None
+        self._watch = Watch(path)
+        self._version = self._watch.version()
+        self._ours: Answers[str, bool] = Answers(_DOMAINS)
+        self._default_domain: Answers[None, str] = Answers(1)
+        self._resolutions: Answers[str, Resolution] = Answers(_ACCOUNTS, weight=_weight)
+        self._accounts: Answers[AccountId, Account] = Answers(_ACCOUNTS)
+        self._credentials: Answers[str, _Credentials] = Answers(_ACCOUNTS)
 
     async def is_local(self, domain: str) -> bool:
-        return await self._read(lambda snapshot: snapshot.is_ours(domain))
+        return await self._answer(self._ours, domain, lambda snapshot: snapshot.is_ours(domain) or None) is not None
 
     async def default_domain(self) -> str | None:
-        return await self._read(Snapshot.default_domain)
+        return await self._answer(self._default_domain, None, Snapshot.default_domain)
 
     async def resolve(self, address: Address) -> Resolution:
-        return await self._read(lambda snapshot: expand(address, snapshot))
+        if not await self.is_local(address.domain):
+            return Resolution((), (address,))
+        found = await self._answer(self._resolutions, address.key, lambda snapshot: _resolution(address, snapshot))
+        if found is None:
+            raise NotFound(f"nobody has the address {address}")
+        return found
 
     async def authenticate(self, login: str, password: str, *, service: str) -> Account:
-        found = await self._read(lambda snapshot: _credentials(login, snapshot))
-        account, stored = (None, None) if found is None else found
-        if not await self._passwords.matches(stored, password) or account is None or stored is None:
+        found = await self._find(login)
+        if not await self._passwords.matches(None if found is None else found.stored, password) or found is None:
             raise AuthenticationFailed(login)
+        account = found.account
         if account.protocols is not None and service not in account.protocols:
             raise AuthenticationFailed(login)
-        if is_outdated(stored):
-            await self._hash_again(account, stored, password)
+        if is_outdated(found.stored):
+            await self._hash_again(account, found.stored, password)
         return account
+
+    async def _find(self, login: str) -> "_Credentials | None":
+        """Who may log in as `login`; None: nobody."""
+        try:
+            address = Address.parse(login)
+        except AddressError:
+            return None
+        return await self._answer(self._credentials, address.key, lambda snapshot: _credentials(address, snapshot))
 
     async def _hash_again(self, account: Account, seen: Stored, password: str) -> None:
         fresh = await self._passwords.hash(password)
@@ -98,7 +127,10 @@ class EmbeddedDirectory(DirectoryEditor):
             maillog.password_not_rehashed(user=str(account.address), error=str(error))
 
     async def account(self, account: AccountId) -> Account:
-        return await self._read(lambda snapshot: snapshot.account(account))
+        found = await self._answer(self._accounts, account, lambda snapshot: snapshot.account(account))
+        if found is None:
+            raise NotFound(f"there is no account {account}")
+        return found
 
     async def may_send_as(self, account: AccountId, sender: Address) -> bool:
         try:
@@ -146,7 +178,30 @@ class EmbeddedDirectory(DirectoryEditor):
         """Return when what was begun has ended and the database is closed. Idempotent."""
         await self._passwords.close()
         await self._threads.close()
+        self._watch.close()
         self._database.close()
+
+    async def _answer(self, answers: Answers[K, T], key: K, read: Callable[[Snapshot], T | None]) -> T | None:
+        """What `read` says, from memory where it was asked before and nothing has changed."""
+        version = self._current_version()
+        if version is not None:
+            try:
+                return answers.recall(key)
+            except KeyError:
+                pass
+        answer = await self._read(read)
+        if version is not None and self._current_version() == version:  # so that was the state that was read
+            answers.keep(key, answer)
+        return answer
+
+    def _current_version(self) -> int | None:
+        """Forgets every answer when there was a change."""
+        version = self._watch.version()
+        if version is not None and version != self._version:
+            self._version = version
+            for answers in (self._ours, self._default_domain, self._resolutions, self._accounts, self._credentials):
+                answers.forget()
+        return version
 
     async def _read(self, call: Callable[[Snapshot], T]) -> T:
         def read() -> T:
@@ -163,14 +218,28 @@ class EmbeddedDirectory(DirectoryEditor):
         return await self._threads.run(write)
 
 
-def _credentials(login: str, snapshot: Snapshot) -> tuple[Account, Stored | None] | None:
-    """The account that may log in as `login`, and what is kept of its password."""
+@dataclass(frozen=True, slots=True)
+class _Credentials:
+    account: Account
+    stored: Stored
+
+
+def _credentials(address: Address, snapshot: Snapshot) -> _Credentials | None:
+    """The account that may log in as `address`, and what is kept of its password."""
+    account = snapshot.entry(address) if snapshot.is_ours(address.domain) else None
+    stored = snapshot.stored(account.id) if isinstance(account, Account) else None
+    return _Credentials(account, stored) if isinstance(account, Account) and stored is not None else None
+
+
+def _resolution(address: Address, snapshot: Snapshot) -> Resolution | None:
     try:
-        address = Address.parse(login)
-    except AddressError:
+        return expand(address, snapshot)
+    except NotFound:
         return None
-    found = snapshot.entry(address) if snapshot.is_ours(address.domain) else None
-    return (found, snapshot.stored(found.id)) if isinstance(found, Account) else None
+
+
+def _weight(resolution: Resolution) -> int:
+    return 1 + len(resolution.accounts) + len(resolution.remote)
 
 
 def _check(edit: SetPassword) -> None:

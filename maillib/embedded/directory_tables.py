@@ -116,12 +116,9 @@ class Snapshot:
         row = self._sql.execute("SELECT name FROM domain WHERE enabled ORDER BY id LIMIT 1").fetchone()
         return None if row is None else str(row[0])
 
-    def account(self, account: AccountId) -> Account:
-        """Raises NotFound."""
+    def account(self, account: AccountId) -> Account | None:
         row = self._sql.execute(f"SELECT {_ACCOUNT} FROM account WHERE id = ? AND NOT removed", (account,)).fetchone()  # noqa: S608
-        if row is None:
-            raise NotFound(f"there is no account {account}")
-        return _account(row)
+        return None if row is None else _account(row)
 
     def stored(self, account: AccountId) -> Stored | None:
         row = self._sql.execute("SELECT argon2id, scram_sha_256 FROM account WHERE id = ?", (account,)).fetchone()

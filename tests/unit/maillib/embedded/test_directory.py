@@ -7,9 +7,10 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar, cast
 
 import pytest
 from argon2 import PasswordHasher, extract_parameters
@@ -22,6 +23,8 @@ from maillib.ports.directory import PutAccount, SetPassword
 
 ALICE = Address.parse("alice@example.test")
 LOGIN = str(ALICE)
+T = TypeVar("T")
+
 SERVICES = 12345
 """A user and group that nobody here has."""
 SCRIPT = """
@@ -33,18 +36,21 @@ if int(sys.argv[2]) != os.getuid():
     os.setgroups([])
     os.setgid(int(sys.argv[2]))
     os.setuid(int(sys.argv[2]))
+async def log_in(directory, password):
+    return (await directory.authenticate("alice@example.test", password, service="pop")).id
+async def find(directory, address):
+    return (await directory.resolve(Address.parse(address))).accounts[0].name
 async def main():
     directory = EmbeddedDirectory(Path(sys.argv[1]))
     for line in sys.stdin:
         try:
-            account = await directory.authenticate("alice@example.test", line.strip(), service="pop")
-            print(account.id, flush=True)
+            print(await globals()[sys.argv[3]](directory, line.strip()), flush=True)
         except Exception as error:
             print(type(error).__name__, flush=True)
     await directory.close()
 asyncio.run(main())
 """
-"""Tries each line of its input as Alice's password."""
+"""Says what the function named by its third argument makes of each line of its input."""
 
 
 def with_directory(state_dir: Path, promise: Callable[[EmbeddedDirectory], Awaitable[None]]) -> None:
@@ -64,9 +70,9 @@ async def make_alice(directory: EmbeddedDirectory, password: str) -> None:
 
 
 @contextmanager
-def other_process(state_dir: Path, uid: int) -> Iterator[Callable[[str], str]]:
-    """Another process with the directory open: what it says to a password."""
-    command = [sys.executable, "-c", SCRIPT, str(state_dir), str(uid)]
+def other_process(state_dir: Path, uid: int, answer: str = "log_in") -> Iterator[Callable[[str], str]]:
+    """Another process with the directory open: what it says to a line."""
+    command = [sys.executable, "-c", SCRIPT, str(state_dir), str(uid), answer]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
         stdin, stdout = process.stdin, process.stdout
@@ -94,6 +100,59 @@ def test_other_processes(tmp_path: Path) -> None:
                 assert await asyncio.to_thread(ask, "first") == "AuthenticationFailed"
             await directory.edit([PutAccount(address=ALICE, enabled=False)])
             assert await asyncio.to_thread(ask, "third") == "AuthenticationFailed"
+
+    with_directory(tmp_path, promise)
+
+
+def test_other_processes_remember(tmp_path: Path) -> None:
+    """What a process remembers, of who is there and who is not, holds no longer than until another one's change."""
+
+    async def promise(directory: EmbeddedDirectory) -> None:
+        await directory.add_domain("example.test")
+        with other_process(tmp_path, os.getuid(), "find") as ask:
+            for number in range(20):
+                assert await asyncio.to_thread(ask, LOGIN) == await asyncio.to_thread(ask, LOGIN) == "NotFound"
+                await directory.edit([PutAccount(address=ALICE, name=str(number))])
+                assert await asyncio.to_thread(ask, LOGIN) == await asyncio.to_thread(ask, LOGIN) == str(number)
+                await directory.edit([PutAccount(address=ALICE, enabled=False)])
+
+    with_directory(tmp_path, promise)
+
+
+def at_once(question: Coroutine[None, None, T]) -> T:
+    """The answer to a question that waits for nothing: not for a thread, and so not for a disk or lock."""
+    try:
+        question.send(None)
+    except StopIteration as answer:
+        return cast(T, answer.value)
+    finally:
+        question.close()
+    raise AssertionError("it waits")
+
+
+def test_known_answers_are_given_at_once(tmp_path: Path) -> None:
+    """What was asked before and has not changed is answered without waiting, even while somebody writes."""
+
+    async def promise(directory: EmbeddedDirectory) -> None:
+        await make_alice(directory, "secret")
+        nobody = Address.parse("nobody@example.test")
+        alice = (await directory.resolve(ALICE)).accounts[0]
+        await directory.account(alice.id)
+        await directory.default_domain()
+        assert not await directory.may_send_as(alice.id, nobody)
+        writer = sqlite3.connect(database_path(tmp_path), isolation_level=None)
+        try:
+            writer.execute("BEGIN IMMEDIATE")
+            writer.execute("UPDATE account SET name = 'x'")
+            assert at_once(directory.resolve(ALICE)).accounts == (alice,)
+            assert at_once(directory.account(alice.id)) == alice
+            assert at_once(directory.default_domain()) == "example.test"
+            assert at_once(directory.may_send_as(alice.id, ALICE))
+            assert not at_once(directory.may_send_as(alice.id, nobody))
+            writer.execute("COMMIT")
+        finally:
+            writer.close()
+        assert (await directory.account(alice.id)).name == "x"
 
     with_directory(tmp_path, promise)
 
