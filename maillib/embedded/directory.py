@@ -102,14 +102,14 @@ class EmbeddedDirectory(DirectoryEditor):
 
     async def authenticate(self, login: str, password: str, *, service: str) -> Account:
         found = await self._find(login)
-        if not await self._passwords.matches(None if found is None else found.stored, password) or found is None:
+        is_recent = found is not None and self._passwords.remembers(found.stored, password)
+        if not is_recent and not await self._passwords.matches(None if found is None else found.stored, password):
             raise AuthenticationFailed(login)
-        account = found.account
-        if account.protocols is not None and service not in account.protocols:
+        if found is None or not (found.account.protocols is None or service in found.account.protocols):
             raise AuthenticationFailed(login)
-        if is_outdated(found.stored):
-            await self._hash_again(account, found.stored, password)
-        return account
+        if not is_recent and is_outdated(found.stored):
+            await self._hash_again(found.account, found.stored, password)
+        return found.account
 
     async def _find(self, login: str) -> "_Credentials | None":
         """Who may log in as `login`; None: nobody."""

@@ -1,8 +1,10 @@
 """Passwords: hashed with argon2id, checked in a bounded number of threads.
 
 Guarantees: checking takes about 20 ms and 19 MiB whether the account exists or not; at most `_AT_ONCE` checks run in
-one process and at most `_WAITING` wait, whoever comes then is told to try again. A SCRAM-SHA-256 verifier is made
-wherever the clear password is seen, so that the mechanism can be offered later without new passwords.
+one process and at most `_WAITING` wait, none longer than LONGEST_WAIT_S: whoever comes then is told to try again. Only
+a password that was right is recognized without hashing, for REMEMBER_S and as long as the stored hash stays the same;
+what is remembered of it is a digest with a key that this process alone has, and never leaves memory. A SCRAM-SHA-256
+verifier is made wherever the clear password is seen, so that the mechanism can be offered later without new passwords.
 
 Leaves to others: where hashes are kept (`directory_tables`), which passwords are acceptable (`ports.credentials`).
 """
@@ -12,7 +14,10 @@ import hashlib
 import hmac
 import secrets
 import stringprep
+import time
 import unicodedata
+from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from argon2 import PasswordHasher, Type
@@ -32,6 +37,13 @@ _AT_ONCE = 2
 """Each takes a processor for itself and 19 MiB of a worker's 512."""
 _WAITING = 128
 """At 20 ms each, two at once: who comes last waits 1.3 s."""
+LONGEST_WAIT_S = 2.0
+"""For its turn, on a machine that is busy with more than this."""
+
+REMEMBER_S = 600.0
+"""From the time it was hashed: a client that asks for mail each minute costs a hash in ten of them."""
+_REMEMBERED = 10_000
+"""A few hundred octets each."""
 
 _SCRAM_ITERATIONS = 4096
 """The least that RFC 7677 §4 allows: every client has to do them, too."""
@@ -46,12 +58,24 @@ class Stored:
     """`SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`, see RFC 5803; None: only a hash was ever seen."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Recent:
+    """A password that was right."""
+
+    digest: bytes = field(repr=False)
+    until: float
+
+
 class Passwords:
     """Hashing off the event loop; one object per process."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._threads = Threads("passwords", _AT_ONCE)
         self._pending = 0
+        self._key = secrets.token_bytes(32)
+        self._recent: OrderedDict[str, _Recent] = OrderedDict()
+        """By the hash that it matched, which another password, or the same one set again, does not have."""
 
     async def hash(self, password: str) -> Stored:
         """For an administrator: waits for its turn."""
@@ -63,9 +87,34 @@ class Passwords:
             raise Transient("too many log-ins wait for their passwords to be checked")
         self._pending += 1
         try:
-            return await self._threads.run(_matches, stored, password)
+            matched = await self._threads.run(self._matches, stored, password, self._clock() + LONGEST_WAIT_S)
         finally:
             self._pending -= 1
+        if matched and stored is not None:
+            self._recent[stored.argon2id] = _Recent(self._digest(stored, password), self._clock() + REMEMBER_S)
+            self._recent.move_to_end(stored.argon2id)
+            if len(self._recent) > _REMEMBERED:
+                self._recent.popitem(last=False)
+        return matched
+
+    def remembers(self, stored: Stored, password: str) -> bool:
+        """Whether it has matched lately; False says nothing."""
+        recent = self._recent.get(stored.argon2id)
+        if recent is None:
+            return False
+        if recent.until <= self._clock():
+            del self._recent[stored.argon2id]
+            return False
+        return hmac.compare_digest(recent.digest, self._digest(stored, password))
+
+    def _digest(self, stored: Stored, password: str) -> bytes:
+        seen = f"{stored.argon2id}\0{password}".encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(seen, digest_size=32, key=self._key).digest()
+
+    def _matches(self, stored: Stored | None, password: str, latest: float) -> bool:
+        if self._clock() > latest:
+            raise Transient(f"a log-in has waited {LONGEST_WAIT_S:g} s for its password to be checked")
+        return _matches(stored, password)
 
     async def close(self) -> None:
         """Idempotent."""

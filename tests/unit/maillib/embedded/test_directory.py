@@ -157,6 +157,30 @@ def test_known_answers_are_given_at_once(tmp_path: Path) -> None:
     with_directory(tmp_path, promise)
 
 
+def test_a_log_in_again_is_answered_at_once(tmp_path: Path) -> None:
+    """The right password costs one hash in ten minutes, until it is changed or its account disabled; a wrong one, one
+    each time."""
+
+    async def promise(directory: EmbeddedDirectory) -> None:
+        await make_alice(directory, "secret")
+        alice = await directory.authenticate(LOGIN, "secret", service="pop")
+        assert at_once(directory.authenticate("ALICE@example.test", "secret", service="smtp")) == alice
+        with pytest.raises(AssertionError, match="it waits"):
+            at_once(directory.authenticate(LOGIN, "wrong", service="pop"))
+        await directory.edit([PutAccount(address=ALICE, protocols=frozenset({"pop"}))])
+        await directory.authenticate(LOGIN, "secret", service="pop")
+        with pytest.raises(AuthenticationFailed):
+            at_once(directory.authenticate(LOGIN, "secret", service="smtp"))
+        await directory.edit([PutAccount(address=ALICE, enabled=False)])
+        with pytest.raises(AuthenticationFailed):
+            await directory.authenticate(LOGIN, "secret", service="pop")
+        await directory.edit([PutAccount(address=ALICE), SetPassword(address=ALICE, password="other")])
+        with pytest.raises(AuthenticationFailed):
+            await directory.authenticate(LOGIN, "secret", service="pop")
+
+    with_directory(tmp_path, promise)
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root, to become another user")
 def test_other_user() -> None:
     """What root makes in a folder of the services' user, their processes can use."""

@@ -1,12 +1,15 @@
 """What is made of a password."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
 
 import pytest
 
-from maillib.embedded.passwords import Passwords, saslprep, scram_sha_256
+from maillib.embedded import passwords as passwords_module
+from maillib.embedded.passwords import REMEMBER_S, Passwords, saslprep, scram_sha_256
+from maillib.errors import Transient
 
 
 def test_scram_verifier() -> None:
@@ -49,7 +52,6 @@ def test_saslprep(password: str, prepared: str) -> None:
 
 def test_composition() -> None:
     """A password matches however the keyboard composes its characters."""
-    import asyncio
 
     async def main() -> None:
         passwords = Passwords()
@@ -58,6 +60,62 @@ def test_composition() -> None:
             assert await passwords.matches(stored, "Ju\u0308rgen")
             assert not await passwords.matches(stored, "Jurgen")
             assert not await passwords.matches(None, "J\u00fcrgen")
+        finally:
+            await passwords.close()
+
+    asyncio.run(main())
+
+
+def test_right_password_is_remembered_for_a_while() -> None:
+    """A password that matched is recognized until the time is over; no other, none for another hash, no wrong one."""
+    now = 0.0
+
+    async def main() -> None:
+        nonlocal now
+        passwords = Passwords(clock=lambda: now)
+        try:
+            stored, again = await passwords.hash("secret"), await passwords.hash("secret")
+            assert not await passwords.matches(stored, "wrong")
+            assert not passwords.remembers(stored, "secret") and not passwords.remembers(stored, "wrong")
+            assert await passwords.matches(stored, "secret")
+            assert not await passwords.matches(stored, "wrong")
+            now = REMEMBER_S - 1
+            assert passwords.remembers(stored, "secret")
+            assert not passwords.remembers(stored, "wrong") and not passwords.remembers(again, "secret")
+            now = REMEMBER_S
+            assert not passwords.remembers(stored, "secret")
+        finally:
+            await passwords.close()
+
+    asyncio.run(main())
+
+
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When there is no room left the oldest goes."""
+    monkeypatch.setattr(passwords_module, "_REMEMBERED", 2)
+
+    async def main() -> None:
+        passwords = Passwords()
+        try:
+            kept = [await passwords.hash("secret") for _ in range(3)]
+            for stored in kept:
+                await passwords.matches(stored, "secret")
+            assert [passwords.remembers(stored, "secret") for stored in kept] == [False, True, True]
+        finally:
+            await passwords.close()
+
+    asyncio.run(main())
+
+
+def test_nobody_waits_long_for_a_check() -> None:
+    """A log-in whose turn comes too late is a temporary error, and costs no hash."""
+    seconds = iter(range(0, 1000, 3))
+
+    async def main() -> None:
+        passwords = Passwords(clock=lambda: next(seconds))
+        try:
+            with pytest.raises(Transient):
+                await passwords.matches(None, "secret")
         finally:
             await passwords.close()
 
