@@ -142,14 +142,19 @@ def hold_ended(*, service: str) -> None:
 # Connections
 
 
-def connected(*, peer: str, listener: str, tls: bool) -> None:
-    """A client is there."""
-    _emit("info", "connected", peer=peer, listener=listener, tls=tls)
+def connected(*, peer: str, listener: str, tls: bool, via: str | None = None) -> None:
+    """A client is there; `via`: the balancer that says so by the PROXY protocol."""
+    _emit("info", "connected", peer=peer, listener=listener, tls=tls, via=via)
 
 
-def refused(*, peer: str, reason: str) -> None:
-    """A client was sent away because of a limit; `reason` says which."""
-    _emit("warning", "refused", peer=peer, reason=reason)
+def refused(*, peer: str, reason: str, times: int | None = None) -> None:
+    """A client was sent away because of a limit; `reason` says which; `times`: so often again within ten seconds."""
+    _emit("warning", "refused", peer=peer, reason=reason, times=times)
+
+
+def proxy_failed(*, peer: str, error: str) -> None:
+    """A connection from a balancer did not begin with the PROXY header that it has to begin with; it is closed."""
+    _emit("warning", "proxy-failed", peer=peer, error=error)
 
 
 def disconnected(*, reason: str, duration_s: float, user: str | None = None) -> None:

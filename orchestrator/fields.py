@@ -88,6 +88,22 @@ def _address(text: str) -> str:
         raise refuse("address", str(error)) from None
 
 
+def _network(text: str) -> str:
+    allowed = "allowed: 10.0.0.0/8, 2001:db8::/32 or an address"
+    address, _, _ = text.partition("/")
+    try:
+        network = ipaddress.ip_network(text if "%" not in text else "", strict=False)
+    except ValueError:
+        raise refuse("network", f"{shown(text)} is no network; {allowed}") from None
+    if ipaddress.ip_address(address) != network.network_address:
+        raise refuse("network", f"{shown(text)} is an address within a network; {allowed}", f"write {network}?")
+    if network.prefixlen == 0:
+        raise refuse("network", f"{shown(text)} is everybody, who could then forge any address; {allowed}")
+    if isinstance(network, ipaddress.IPv6Network) and network.network_address.ipv4_mapped:
+        raise refuse("network", f"{shown(text)} is IPv4 in IPv6 form; {allowed}")
+    return str(network)
+
+
 def _hostname(text: str) -> str:
     try:
         name = normalize_domain(text) if len(text) <= MAX_DOMAIN_OCTETS else ""
@@ -117,6 +133,7 @@ def _path(text: str) -> str:
 
 Hostname = Annotated[str, AfterValidator(_hostname)]
 AddressText = Annotated[str, AfterValidator(_address)]
+NetworkText = Annotated[str, AfterValidator(_network)]
 UserName = Annotated[str, AfterValidator(_user)]
 PathText = Annotated[str, AfterValidator(_path)]
 

@@ -12,7 +12,7 @@ from maillib.settings.pop import PopSettings
 from maillib.settings.service import Limits, Stop
 from maillib.settings.smtp import SmtpSettings
 from maillib.settings.spool import SpoolSettings
-from orchestrator.fields import AddressText, Hostname, KeyFile, PathText, Processes, UserName
+from orchestrator.fields import AddressText, Hostname, KeyFile, NetworkText, PathText, Processes, UserName
 from orchestrator.settingsmodel import Settings
 from orchestrator.validation import Model, refuse
 
@@ -28,6 +28,10 @@ class Listener(Model):
     """`starttls`: offered; `implicit`: from the first octet; `none`: not offered."""
     cleartext_login: bool = False
     """Accept log-in without TLS here. Passwords then pass the network in the clear."""
+    proxy_from: list[NetworkText] = Field(default_factory=list)
+    """Networks of your balancers: `10.0.0.0/8`, `2001:db8::/32`, or an address. A connection from there has to begin
+    with a PROXY header, version 1 or 2, whose address then counts as the client's; from anywhere else such a header
+    is just a bad command."""
 
 
 class SmtpListener(Listener):

@@ -11,12 +11,16 @@ import time
 from collections.abc import Iterable
 
 from maillib.errors import TemporaryError
+from maillib.networks import Networks
 from maillib.settings.service import Listener
 
 ATTEMPT_S = 5.0
 """How long one attempt may take; a greeting takes milliseconds, or a second on a machine that is busy."""
 _RETRY_S = 0.1
 _MAX_GREETING_OCTETS = 4096
+
+_FOR_MYSELF = b"PROXY UNKNOWN\r\n"
+"""What a balancer says when it connects on nobody's behalf. PROXY protocol §2.1."""
 
 _GREETINGS = {"smtp": b"220", "pop": b"+OK"}
 """Protocol to what its first line begins with. Protocols without listeners have none."""
@@ -45,6 +49,8 @@ def probe(protocol: str, listener: Listener) -> None:
     try:
         with contextlib.ExitStack() as stack:
             stream = stack.enter_context(socket.create_connection(_target(listener), timeout=ATTEMPT_S))
+            if stream.getsockname()[0] in Networks(listener.proxy_from):
+                stream.sendall(_FOR_MYSELF)
             if listener.tls == "implicit":
                 stream = stack.enter_context(_trusting().wrap_socket(stream))
             greeting = _first_line(stream)

@@ -148,6 +148,7 @@ def _listener(entry: model.Listener) -> Listener:
         tls=entry.tls,
         role=entry.role if isinstance(entry, model.SmtpListener) else None,
         cleartext_login=entry.cleartext_login,
+        proxy_from=tuple(entry.proxy_from),
     )
 
 

@@ -14,6 +14,11 @@ BACKLOG = 1024
 """Connections that may wait for `accept`; the kernel bounds it by net.core.somaxconn."""
 
 
+VANISHED_S = 60
+"""How long a client may be silent before the kernel asks whether its host is still there, and how long it may take to
+answer that, or to acknowledge what it was sent: who has vanished is gone after two minutes."""
+
+
 def open_listener(listener: Listener) -> socket.socket:
     """A non-blocking listening socket. Raises Conflict when the port is taken, MailError when it may not be had."""
     host = listener.host
@@ -43,3 +48,14 @@ def refuse_from_now_on(sock: socket.socket) -> None:
         if error.errno != errno.ENOTCONN:  # another holder was first
             raise
     sock.close()
+
+
+def set_options(sock: socket.socket) -> None:
+    """For the connections that are accepted from it, which inherit them: replies leave at once, and who has vanished
+    without a word is noticed."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, VANISHED_S)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, VANISHED_S // 4)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_S * 1000)

@@ -47,6 +47,9 @@ ASKING_S = 0.5
 CUT_GRACE_S = 15.0
 """After its deadline a drainer says goodbye and ends; one that has not by then is killed."""
 
+LEAVING = 128
+"""Slots beyond the limit of connections: who makes room for others is there for a moment more."""
+
 LOG_CHECK_S = 30.0
 """How often the size of the log is looked at."""
 
@@ -199,7 +202,7 @@ class Master:
         one.respawn_at = None
         tls = one.file.service.tls
         one.certificate = tls.certificate_digest() if tls is not None else None
-        slots = max(1024, one.file.service.limits.connections)
+        slots = max(1024, one.file.service.limits.connections + LEAVING)
         if self._occupancy is None or self._occupancy.slots < slots:
             self._occupancy = Occupancy.create(slots)  # sessions that are open are counted no more: they drain
         while len(one.workers) < one.file.service.processes:

@@ -1,21 +1,27 @@
 """How many connections a service has over all its processes, and from whom, in memory that they share.
 
-One region a worker, written by that worker alone: a free slot holds 0, a taken one a 64-bit digest of the client's
-address. The others only read it, so nothing needs a lock; two workers that accept in the same microsecond may together
-pass a limit by one. The master clears the region of a worker that has ended, however it ended.
+One region a worker, written by that worker alone: its first slots, as many as it counts, hold the marks of its clients'
+addresses, the others 0. The rest only read it, so nothing needs a lock; two workers that accept in the same microsecond
+may together pass a limit by one. The master clears the region of a worker that has ended, however it ended.
 
 Layout, all unsigned 64-bit integers: REGIONS counts of taken slots, then REGIONS regions of `slots` slots.
 """
 
 import fcntl
-import hashlib
 import mmap
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from maillib.networks import packed_address
 
 REGIONS = 64
 """Workers of one master at the same time: current ones, those becoming ready and two old generations."""
 
 _INTEGER_OCTETS = 8
+
+_IPV4 = 1 << 32
+"""In a mark: the 32 bits below are an IPv4 address. As the first half of an IPv6 address it belongs to nobody."""
 
 
 def _octets(slots: int) -> int:
@@ -48,15 +54,21 @@ class Occupancy:
         return self._view[region]
 
     def taken_by(self, mark: int) -> int:
-        """Connections whose slot holds `mark`, over all regions."""
-        return sum(
-            self._view[self._start(region) : self._start(region + 1)].tolist().count(mark)
-            for region in range(REGIONS)
-            if self._view[region]
-        )
+        """Connections with this mark, over all regions."""
+        return sum(marks.count(mark) for marks in self._marks())
+
+    def taken_from(self, network: int) -> int:
+        """Connections from this network, over all regions."""
+        return sum(network_of(mark) == network for marks in self._marks() for mark in marks)
+
+    def _marks(self) -> Iterator[list[int]]:
+        for region, taken in enumerate(self._view[:REGIONS].tolist()):
+            if taken:
+                start = self._start(region)
+                yield self._view[start : start + min(taken, self.slots)].tolist()
 
     def seat(self, region: int) -> "Seat":
-        return Seat(self._view, region, range(self._start(region), self._start(region + 1)))
+        return Seat(self._view, region, self._start(region), self.slots)
 
     def clear(self, region: int) -> None:
         for slot in range(self._start(region), self._start(region + 1)):
@@ -72,29 +84,63 @@ class Occupancy:
         return REGIONS + region * self.slots
 
 
-class Seat:
-    """The slots that one worker may write."""
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One connection's; which of the region's it is changes when others leave."""
 
-    def __init__(self, view: "memoryview[int]", region: int, slots: range) -> None:
+    number: int
+    mark: int
+
+
+class Seat:
+    """The region that one worker may write."""
+
+    def __init__(self, view: "memoryview[int]", region: int, start: int, slots: int) -> None:
         self._view = view
         self._region = region
-        self._free = list(slots)
+        self._start = start
+        self._most = slots
+        self._taken: list[Slot] = []
 
-    def take(self, mark: int) -> int | None:
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    def take(self, mark: int) -> Slot | None:
         """A slot that holds `mark` from now on; None: all of the region are taken."""
-        if not self._free:
+        number = len(self._taken)
+        if number == self._most:
             return None
-        slot = self._free.pop()
-        self._view[slot] = mark
-        self._view[self._region] += 1
+        slot = Slot(number, mark)
+        self._taken.append(slot)
+        self._view[self._start + number] = mark
+        self._view[self._region] = number + 1
         return slot
 
-    def leave(self, slot: int) -> None:
-        self._view[slot] = 0
-        self._view[self._region] -= 1
-        self._free.append(slot)
+    def mark(self, slot: Slot, mark: int) -> None:
+        """It is somebody else's connection than it seemed."""
+        slot.mark = mark
+        self._view[self._start + slot.number] = mark
+
+    def leave(self, slot: Slot) -> None:
+        """The last one moves to its place."""
+        last = self._taken.pop()
+        if last is not slot:
+            last.number = slot.number
+            self._taken[last.number] = last
+            self._view[self._start + last.number] = last.mark
+        self._view[self._start + len(self._taken)] = 0
+        self._view[self._region] = len(self._taken)
 
 
 def mark_of(host: str) -> int:
-    """The digest that stands for a client's address; never 0."""
-    return int.from_bytes(hashlib.blake2b(host.encode(), digest_size=_INTEGER_OCTETS).digest(), "little") or 1
+    """What stands for a client's address: an IPv4 address, or an IPv6 /64, which one host can have to itself. Never 0.
+
+    Raises OSError when `host` is no IP address.
+    """
+    packed = packed_address(host)
+    return _IPV4 | int.from_bytes(packed) if len(packed) == 4 else int.from_bytes(packed[:8]) or 1
+
+
+def network_of(mark: int) -> int:
+    """What stands for the network around it: an IPv4 /24, or an IPv6 /48, as one customer may have."""
+    return mark >> 8 if mark >> 32 == 1 else mark >> 16

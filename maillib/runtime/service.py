@@ -28,6 +28,8 @@ class ConnectionInfo:
     """TLS is on already."""
     tls_context: ssl.SSLContext | None
     """For STARTTLS; None where the listener has no certificate."""
+    via: str | None = None
+    """The balancer that connected for it and told us of it by the PROXY protocol; None: it connected itself."""
 
     @property
     def peer(self) -> str:
@@ -107,7 +109,10 @@ class Service(Protocol):
         """What a client over the limits is told before it is closed: a whole line (`421 …`, `-ERR …`)."""
 
     def protocol(self, info: ConnectionInfo) -> asyncio.Protocol:
-        """The asyncio protocol for one accepted connection. It registers itself in the Registry it was built with."""
+        """The asyncio protocol for one accepted connection, which is its `Session` too.
+
+        It registers itself in the Registry it was built with.
+        """
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work besides connections, until `stopping` is set. A service that has none waits for it.

@@ -152,7 +152,7 @@ class StreamConnection(asyncio.Protocol):
 
     async def _run(self) -> None:
         maillog.bind_connection(self._info.conn)
-        maillog.connected(peer=self._info.peer, listener=self._info.listener.address, tls=self._tls)
+        maillog.connected(peer=self._info.peer, listener=self._info.listener.address, tls=self._tls, via=self._info.via)
         reason = "failed"
         try:
             reason = await self._converse()

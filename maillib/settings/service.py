@@ -36,6 +36,8 @@ class Listener:
     """SMTP only."""
     cleartext_login: bool = False
     """Log-in without TLS is allowed here."""
+    proxy_from: tuple[str, ...] = ()
+    """Networks of balancers; a connection from there begins with a PROXY header, which is believed."""
 
     @property
     def address(self) -> str:
@@ -63,7 +65,7 @@ class Limits:
     """Connections at the same time, over all its processes; then who has not logged in and has been silent for longest
     makes room for the next."""
     connections_per_ip: Annotated[int, Range(1, 1_000_000)] = 200
-    """Of these, from one IP address."""
+    """Of these, from one IP address; of IPv6 from one /64."""
     memory: Annotated[Octets, Range(67_108_864, 2**40)] = 536_870_912
     """Memory of one process."""
     open_files: Annotated[int, Range(64, 1_048_576)] = 4096
