@@ -39,6 +39,10 @@ class StoreUnusable(TemporaryError):
     """A file of the store is damaged or was written by a newer version; the text names it. Mail for it has to wait."""
 
 
+class StoreDamaged(StoreUnusable):
+    """A database is damaged or lost: somebody has to act."""
+
+
 class NotFound(PermanentError):
     """No such domain, account, mailbox, message or queue entry."""
 
@@ -53,6 +57,10 @@ class AuthenticationFailed(MailError):
 
 class Conflict(MailError):
     """A precondition no longer holds: a lease is held, a name is taken, a claim was lost."""
+
+
+class TooSoon(Conflict):
+    """The same thing was done only just now; a while later it is in order."""
 
 
 class ConfigError(MailError):

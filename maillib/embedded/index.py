@@ -1,29 +1,26 @@
 """The Index port over one SQLite database and a folder of bodies per account.
 
-Guarantees: what the port says, for any number of processes at once. At most `OPEN_ACCOUNTS` databases are open and idle
-in one process; the least recently used one is closed first.
+Guarantees: what the port says, for any number of processes at once.
 
-Leaves to others: one account's rows and files (`account_index`), who may use an account (sessions).
+Leaves to others: one account's rows and files (`account_index`), which accounts are open (`open_accounts`), who may use
+an account (sessions).
 """
 
-import threading
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from maillib.embedded.account_check import check_account
 from maillib.embedded.account_index import AccountIndex
 from maillib.embedded.files import make_directory, refuse_network_file_system
+from maillib.embedded.open_accounts import OpenAccounts
 from maillib.embedded.sqlite import Threads
+from maillib.errors import NotFound, StoreDamaged
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.index import FIRST_UID, Appended, Mailbox, NewMessage, Row, Sizes, StoredMessage, Uid, Usage
 
 T = TypeVar("T")
-
-OPEN_ACCOUNTS = 64
-"""An open database costs three descriptors and up to 256 KiB; opening one costs about a millisecond."""
 
 _THREADS = 8
 """A commit waits for the disk, not for the processor; more commits in flight share the disk's own batches."""
@@ -40,7 +37,7 @@ class EmbeddedIndex:
         make_directory(state_dir / "mail")
         refuse_network_file_system(state_dir / "mail")
         self._account_of = account_of
-        self._accounts = _OpenAccounts(state_dir)
+        self._accounts = OpenAccounts(state_dir)
         self._threads = Threads("index", _THREADS)
 
     async def mailboxes(self, account: AccountId) -> Sequence[Mailbox]:
@@ -88,57 +85,10 @@ class EmbeddedIndex:
             with self._accounts.use(account) as index:
                 return call(index)
 
-        return await self._threads.run(with_index)
-
-
-class _Slot:
-    """An account in use or kept open."""
-
-    def __init__(self) -> None:
-        self.opening = threading.Lock()
-        self.index: AccountIndex | None = None
-        self.users = 0
-
-    def close(self) -> None:
-        if self.index is not None:
-            self.index.close()
-
-
-class _OpenAccounts:
-    """Which accounts are open in this process; least recently used first. For several threads."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self._state_dir = state_dir
-        self._lock = threading.Lock()
-        self._slots: OrderedDict[AccountId, _Slot] = OrderedDict()
-
-    @contextmanager
-    def use(self, account: AccountId) -> Iterator[AccountIndex]:
-        """The account's index, which stays open at least as long as the block runs."""
-        with self._lock:
-            slot = self._slots.setdefault(account, _Slot())
-            self._slots.move_to_end(account)
-            slot.users += 1
         try:
-            with slot.opening:  # of two threads that want a new account, one opens it; others are not held up
-                if slot.index is None:
-                    slot.index = AccountIndex(self._state_dir, account)
-            yield slot.index
-        finally:
-            with self._lock:
-                slot.users -= 1
-                surplus = self._take_surplus()
-            for idle in surplus:
-                idle.close()
-
-    def _take_surplus(self) -> list[_Slot]:
-        """Slots over the limit that nobody uses, no longer listed: closing them is the caller's, outside the lock."""
-        surplus = len(self._slots) - OPEN_ACCOUNTS
-        if surplus <= 0:
-            return []
-        idle = [account for account, slot in self._slots.items() if slot.users == 0]
-        return [self._slots.pop(account) for account in idle[:surplus]]
-
-    def close(self) -> None:
-        while self._slots:
-            self._slots.popitem()[1].close()
+            return await self._threads.run(with_index)
+        except StoreDamaged as error:
+            with suppress(NotFound):  # the account has been removed meanwhile
+                owner = await self._account_of(account)
+                raise StoreDamaged(f"{error}; `postroom mailbox rebuild {owner.address}` makes it anew") from error
+            raise

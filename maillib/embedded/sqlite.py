@@ -26,7 +26,7 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from maillib.errors import StoreFull, StoreUnusable, Transient
+from maillib.errors import StoreDamaged, StoreFull, StoreUnusable, Transient
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,7 +38,7 @@ _CACHE_KIB = 256
 """Page cache per connection. SQLite's own default of 2 MiB times the databases that a worker keeps open is too much;
 the kernel caches the file anyway."""
 
-_UNUSABLE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _TRANSIENT = frozenset(
     {
         sqlite3.SQLITE_BUSY,
@@ -63,7 +63,7 @@ class Database:
     def __init__(self, path: Path, schema: Schema) -> None:
         """Open, create or migrate `path`; its directory exists already.
 
-        Raises Transient, StoreFull, StoreUnusable (damaged, no database, or written by a newer version).
+        Raises Transient, StoreFull, StoreDamaged (or no database at all), StoreUnusable (written by a newer version).
         """
         self.path = path
         self._lock = threading.Lock()
@@ -104,14 +104,14 @@ class Database:
     def write(self) -> Iterator[sqlite3.Connection]:
         """A write transaction: durable when the block has ended, undone when it raises.
 
-        Raises Transient, StoreFull, StoreUnusable; an IntegrityError is the caller's to understand.
+        Raises Transient, StoreFull, StoreDamaged; an IntegrityError is the caller's to understand.
         """
         with self._locked(), _transaction(self._connection, "BEGIN IMMEDIATE"):
             yield self._connection
 
     @contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
-        """One snapshot for all that the block reads. Raises Transient, StoreUnusable."""
+        """One snapshot for all that the block reads. Raises Transient, StoreDamaged."""
         with self._locked(), _transaction(self._connection, "BEGIN"):
             yield self._connection
 
@@ -145,7 +145,7 @@ class Watch:
     """
 
     def __init__(self, path: Path) -> None:
-        """`path` is a `Database` by now. Raises Transient, StoreUnusable."""
+        """`path` is a `Database` by now. Raises Transient, StoreDamaged, StoreUnusable."""
         with _translated(path):
             self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
             try:
@@ -259,8 +259,8 @@ def _translated(path: Path) -> Iterator[None]:
         text = f"{path}: {error}"
         if code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_SHMSIZE:
             raise StoreFull(text) from error
-        if code & 0xFF in _UNUSABLE:
-            raise StoreUnusable(text) from error
+        if code & 0xFF in _DAMAGED:
+            raise StoreDamaged(text) from error
         if code & 0xFF in _TRANSIENT:
             raise Transient(text) from error
         raise

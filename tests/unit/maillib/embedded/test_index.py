@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from maillib.address import Address
-from maillib.embedded import index as module
+from maillib.embedded import open_accounts as module
 from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.index import EmbeddedIndex
-from maillib.errors import NotFound, StoreUnusable
+from maillib.errors import NotFound, StoreDamaged
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.index import INBOX, NewMessage, Uid
 
@@ -103,7 +103,7 @@ def test_a_damaged_index_is_named_and_hurts_nobody_else(tmp_path: Path) -> None:
         (tmp_path / "mail/1").mkdir()
         (tmp_path / "mail/1/index.sqlite3").write_bytes(b"no database" * 1000)
         for _ in range(2):
-            with pytest.raises(StoreUnusable, match=r"mail/1/index\.sqlite3"):
+            with pytest.raises(StoreDamaged, match=r"mail/1/index\.sqlite3.*mailbox rebuild alice@example\.test"):
                 await index.rows(ALICE, INBOX)
         await deliver(tmp_path, index, AccountId(2), "k")
         await index.close()
