@@ -1,5 +1,9 @@
-"""A suite of our own for one measurement: SMTP, spool and POP, one account, driven by the command line."""
+"""A suite of our own for one measurement: SMTP, spool and POP, driven by the command line.
 
+Its users are `user@example.test` and as many numbered ones as wanted: `1user@example.test`, …
+"""
+
+import asyncio
 import contextlib
 import json
 import os
@@ -12,6 +16,10 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import argon2
+
+from maillib.embedded.directory import EmbeddedDirectory
+from maillib.embedded.index import EmbeddedIndex
 from maillib.settings.base import Json
 
 HOST = "127.0.0.1"
@@ -25,8 +33,9 @@ LIMIT_S = 120.0
 class Suite:
     """One that runs, in `folder`."""
 
-    def __init__(self, folder: Path, processes: int) -> None:
+    def __init__(self, folder: Path, processes: int, users: int) -> None:
         self.folder = folder
+        self._users = users_named(users)
         self.smtp_port, self.pop_port = free_ports(2)
         self._spec = folder / "services.yaml"
         self._spec.write_text(json.dumps(self._services(processes)))
@@ -38,18 +47,25 @@ class Suite:
         return {
             "version": 1,
             "hostname": "mail.example.test",
+            "accounts": "accounts.yaml",
             "services": {
-                "smtp": {"protocol": "smtp", "processes": processes, "listen": smtp, "limits": limits},
+                "smtp": {
+                    "protocol": "smtp",
+                    "processes": processes,
+                    "listen": smtp,
+                    "limits": limits,
+                    "settings": {"max_recipients": 10_000},
+                },
                 "spool": {"protocol": "spool", "processes": processes},
                 "pop": {"protocol": "pop", "processes": processes, "listen": pop, "limits": limits},
             },
         }
 
     def start(self) -> None:
-        secret = self.folder / "password"
-        secret.write_text(PASSWORD + "\n")
-        self.verb("domain", "add", USER.partition("@")[2])
-        self.verb("account", "add", USER, "--password-file", str(secret))
+        password = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(PASSWORD)
+        users: dict[str, Json] = {user.partition("@")[0]: {"password_hash": password} for user in self._users}
+        domains: dict[str, Json] = {USER.partition("@")[2]: {"users": users}}
+        (self.folder / "accounts.yaml").write_text(json.dumps({"version": 1, "domains": domains}))
         self.verb("apply")
 
     def down(self) -> None:
@@ -82,6 +98,25 @@ class Suite:
                 sys.exit(f"after {LIMIT_S:.0f} s {sum(1 for _ in messages.iterdir())} messages are still in the spool")
             time.sleep(0.01)
 
+    def delivered(self) -> int:
+        """Messages in the mailboxes of all users, as the index counts them; their bodies are as many."""
+        bodies = sum(1 for _ in (self.folder / "var/mail").glob("*/*/*.eml"))
+        rows = asyncio.run(self._rows())
+        if bodies != rows:
+            sys.exit(f"the indexes name {rows} messages, there are {bodies} bodies")
+        return rows
+
+    async def _rows(self) -> int:
+        state_dir = self.folder / "var"
+        directory = EmbeddedDirectory(state_dir)
+        index = EmbeddedIndex(state_dir, directory.account)
+        try:
+            entries = await directory.entries()
+            return sum([(await index.usage(account.id)).messages for account in entries.accounts])
+        finally:
+            await index.close()
+            await directory.close()
+
     def login(self) -> poplib.POP3:
         """A session of the user; the caller ends it."""
         client = poplib.POP3(HOST, self.pop_port, timeout=LIMIT_S)
@@ -91,15 +126,20 @@ class Suite:
 
 
 @contextlib.contextmanager
-def running(processes: int = 1) -> Iterator[Suite]:
-    """A suite that is up, with so many workers per service; down and gone afterwards."""
+def running(processes: int = 1, users: int = 0) -> Iterator[Suite]:
+    """A suite that is up, with so many workers per service and numbered users; down and gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="postroom-bench-") as folder:
-        suite = Suite(Path(folder), processes)
+        suite = Suite(Path(folder), processes, users)
         try:
             suite.start()
             yield suite
         finally:
             suite.down()
+
+
+def users_named(count: int) -> list[str]:
+    """The one user, and so many numbered ones."""
+    return [USER, *(f"{number}{USER}" for number in range(1, count + 1))]
 
 
 def free_ports(count: int) -> list[int]:
