@@ -22,7 +22,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from maillib.embedded.files import (
-    FILE_MODE,
     make_directory,
     os_errors,
     refuse_network_file_system,
@@ -39,6 +38,10 @@ from maillib.ports.queue import QueueId
 _SPOOL = re.compile(r"spool:([0-9A-Za-z]{1,32})", re.ASCII)
 _MAIL = re.compile(r"mail:([1-9][0-9]{0,18})/([1-9][0-9]{0,18})/([1-9][0-9]{0,9})", re.ASCII)
 _LOOSE = re.compile(r"loose:([0-9a-f]{32})", re.ASCII)
+
+LOOSE_MODE = 0o440
+"""Of a body that was put. Who reads bodies without their index (`rebuild`) tells by it that the message is these octets
+alone; a body of the spool, which can be written, has a prefix before it. It travels with every link and copy."""
 
 _READ_THREADS = 4
 """Reads of a warm file take microseconds; a few slow disks' worth of waiting must not stop all sessions."""
@@ -162,7 +165,7 @@ class _NewBody:
 
     def create(self) -> None:
         with os_errors():
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, LOOSE_MODE)
 
     def write(self, data: bytes) -> None:
         with os_errors():

@@ -41,7 +41,8 @@ def _copy(source: Path, target: Path, modified_s: int) -> None:
     try:
         octets = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            copy = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+            mode = os.fstat(octets).st_mode & FILE_MODE  # it means something, see `LOOSE_MODE`
+            copy = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
             try:
                 while part := os.read(octets, _COPY_OCTETS):
                     write_all(copy, part)
