@@ -193,7 +193,7 @@ class StreamConnection(asyncio.Protocol):
     # The dialogue: each of these serves until the session needs more than has come (None), or is over (why)
 
     async def _greet(self) -> str | None:
-        maillog.connected(peer=self._info.peer, listener=self._info.listener.address, tls=self._tls)
+        maillog.connected(peer=self._info.peer, listener=self._info.listener.address, tls=self._tls, via=self._info.via)
         return await self._serve(await self._session.greet(self))
 
     async def _hear(self, data: bytes) -> str | None:
