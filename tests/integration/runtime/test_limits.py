@@ -6,7 +6,6 @@ import pwd
 import signal
 import socket
 import ssl
-import subprocess
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 
 from maillib.control import Verb
 from maillib.settings.service import Limits, Listener, TlsFiles
+from tests.support.certificate import make_certificate
 from tests.support.program import Client, Program, until
 
 REFUSAL = b"-ERR too many connections\r\n"
@@ -101,27 +101,6 @@ def tls_files(tmp_path: Path) -> TlsFiles:
     files = TlsFiles(certificate=str(tmp_path / "cert.pem"), private_key=str(tmp_path / "key.pem"))
     make_certificate(files, "first.test")
     return files
-
-
-def make_certificate(files: TlsFiles, name: str) -> None:
-    command = [
-        "openssl",
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-nodes",
-        "-days",
-        "2",
-    ]
-    subprocess.run(
-        [*command, "-subj", f"/CN={name}", "-keyout", files.private_key, "-out", files.certificate],
-        check=True,
-        capture_output=True,
-    )
-    Path(files.private_key).chmod(0o600)
 
 
 def common_name(port: int) -> tuple[bytes, ssl.SSLSocket]:
