@@ -74,17 +74,21 @@ class Client:
 
 
 class Program:
-    """A service of `script` named `lines`: its configuration, its master and how to ask it."""
+    """A service of `script`, named `lines`: its configuration, its master and how to ask it.
 
-    def __init__(self, folder: Path, script: Path = SCRIPT) -> None:
+    Several of one folder, each with a name of its own, share its state directory.
+    """
+
+    def __init__(self, folder: Path, script: Path = SCRIPT, *, name: str = "lines") -> None:
         self.folder = folder
         self.script = script
+        self.name = name
         self.port = free_port()
         self.state_dir = folder / "var"
-        self.state_dir.mkdir()
-        self.file = folder / "lines.json"
+        self.state_dir.mkdir(exist_ok=True)
+        self.file = folder / f"{name}.json"
         self.config = ServiceConfig(
-            name="lines",
+            name=name,
             protocol="pop",
             hostname="mail.example.test",
             state_dir=os.fspath(self.state_dir),
@@ -106,7 +110,7 @@ class Program:
 
     @property
     def log(self) -> str:
-        return (self.state_dir / "log" / "lines.log").read_text()
+        return (self.state_dir / "log" / f"{self.name}.log").read_text()
 
     def change(self, **changes: object) -> None:
         """Write the configuration, changed, as the next generation."""
@@ -132,7 +136,7 @@ class Program:
         return master
 
     def ask(self, request: Message) -> Message:
-        return control.ask(control.master_socket(self.run, "lines"), request, timeout_s=PATIENCE_S)
+        return control.ask(control.master_socket(self.run, self.name), request, timeout_s=PATIENCE_S)
 
     def status(self) -> Message:
         try:
@@ -147,13 +151,13 @@ class Program:
         return sorted(row["pid"] for row in rows if row["state"] == "ready")
 
     def records(self) -> list[control.WorkerRecord]:
-        return list(control.read_records(self.run, "lines"))
+        return list(control.read_records(self.run, self.name))
 
     def sessions(self) -> list[Message]:
         """Over all workers, drainers without a master included."""
         found: list[Message] = []
         for record in self.records():
-            path = control.worker_socket(self.run, "lines", record.pid)
+            path = control.worker_socket(self.run, self.name, record.pid)
             try:
                 answer = control.ask(path, {"verb": Verb.SESSIONS}, timeout_s=PATIENCE_S)
             except Transient:
