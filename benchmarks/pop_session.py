@@ -1,21 +1,90 @@
 """How long does a POP session take on a large maildrop, and how fast do its messages come?
 
-The maildrop is filled through SMTP and spool. A session is log-in (a password hash of 20 ms by design), UIDL, LIST and
-QUIT; it is measured on the full maildrop and, for what is not the maildrop's, on an empty one.
+Ours and, where it is installed, a private Dovecot on a Maildir with the same messages, in turns: A B A B. Ours is
+filled through SMTP and spool. A session is log-in, UIDL, LIST and QUIT; both servers know the password from the round
+before, which is not counted. The client takes what comes without looking at its lines.
 """
 
 import argparse
+import contextlib
 import socket
 import statistics
 import time
-from collections.abc import Callable
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from benchmarks import processes, report, source, suite
+from benchmarks import dovecot, processes, report, source, suite
 from benchmarks.source import Load
 
-IN_FLIGHT = 100
+IN_FLIGHT = 50
 """RETR commands sent ahead of their replies."""
+
+END = b"\r\n.\r\n"
+"""Of a reply of several lines."""
+
+
+class Client:
+    """A POP connection."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection((suite.HOST, port), timeout=suite.LIMIT_S)
+        self._buffered = b""
+        self._until(b"\r\n")
+
+    def log_in(self) -> None:
+        for line in (f"USER {suite.USER}", f"PASS {suite.PASSWORD}"):
+            self.say(line.encode())
+            self.line()
+
+    def say(self, *lines: bytes) -> None:
+        self._socket.sendall(b"".join(line + b"\r\n" for line in lines))
+
+    def line(self) -> bytes:
+        return self._ok(self._until(b"\r\n"))
+
+    def lines(self) -> bytes:
+        """A reply of several lines."""
+        return self._ok(self._until(END))
+
+    def quit(self) -> None:
+        self.say(b"QUIT")
+        self.line()
+        self._socket.close()
+
+    def _until(self, end: bytes) -> bytes:
+        seen = 0
+        while (at := self._buffered.find(end, max(0, seen - len(end)))) < 0:
+            seen = len(self._buffered)
+            part = self._socket.recv(256 * 1024)
+            if not part:
+                raise ConnectionError("the server has closed the connection")
+            self._buffered += part
+        found, self._buffered = self._buffered[:at], self._buffered[at + len(end) :]
+        return found
+
+    @staticmethod
+    def _ok(reply: bytes) -> bytes:
+        if not reply.startswith(b"+OK"):
+            raise ConnectionError(f"the server says {reply[:200]!r}")
+        return reply
+
+
+@dataclass(slots=True)
+class Server:
+    """One of those that are compared."""
+
+    name: str
+    port: int
+    pid: int
+    messages: int
+
+
+@dataclass(slots=True)
+class Cost:
+    """Milliseconds that a step took, and CPU milliseconds that it cost the server, per round."""
+
+    took_ms: list[float] = field(default_factory=list)
+    used_ms: list[float] = field(default_factory=list)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,69 +93,84 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=2 * report.KIB, metavar="OCTETS")
     parser.add_argument("--rounds", type=int, default=10)
     options = parser.parse_args(arguments)
-    with suite.running() as ours:
-        master = ours.pids()["pop"]
-        rows = [("session, empty maildrop", *_cost(master, lambda: _session(ours, 0), options.rounds))]
-        begun = time.perf_counter()
-        source.send(ours.smtp_port, Load(options.messages, options.size, keep=True))
-        ours.wait_until_delivered()
-        filled_s = time.perf_counter() - begun
-        rows.append(("session", *_cost(master, lambda: _session(ours, options.messages), options.rounds)))
-        retrieve = lambda: _retrieve(ours, options.messages)  # noqa: E731 - one of a row of steps to be measured
-        rows.append(("log-in, RETR of all, pipelined", *_cost(master, retrieve, max(1, options.rounds // 3))))
-        peak = processes.peak_octets(master) / report.MIB
+    steps: dict[str, Callable[[Server], None]] = {
+        "log-in, UIDL, LIST, QUIT": _session,
+        "log-in, RETR of all, one by one": lambda server: _retrieve(server, in_flight=1),
+        f"log-in, RETR of all, {IN_FLIGHT} in flight": lambda server: _retrieve(server, in_flight=IN_FLIGHT),
+    }
+    rows = []
+    with _servers(options.messages, options.size) as servers:
+        for what, step in steps.items():
+            costs = [Cost() for _ in servers]
+            for round_ in range(options.rounds + 1):
+                for server, cost in zip(servers, costs, strict=True):
+                    _measure(server, step, cost if round_ else Cost())
+            rows += [
+                (what, server.name, report.spread(cost.took_ms), report.spread(cost.used_ms), _each(cost, server))
+                for server, cost in zip(servers, costs, strict=True)
+            ]
+        peak = processes.peak_octets(servers[0].pid) / report.MIB
     report.table(
-        f"POP, one process, {options.messages} messages of {options.size} octets (filled in {filled_s:.0f} s), "
-        f"{options.rounds} rounds, peak memory of a process {peak:.0f} MiB",
-        ("what", "ms", "CPU ms", "CPU µs/message"),
-        [
-            (what, report.spread(took), report.spread(used), f"{statistics.median(used) * 1000 / options.messages:.1f}")
-            for what, took, used in rows
-        ],
+        f"POP, {options.messages} messages of {options.size} octets, {options.rounds} rounds; one worker of ours, at "
+        f"most {peak:.0f} MiB",
+        ("what", "server", "ms", "CPU ms", "CPU µs/message"),
+        rows,
     )
 
 
-def _cost(master: int, step: Callable[[], None], rounds: int) -> tuple[list[float], list[float]]:
-    """Milliseconds that a step takes, and CPU milliseconds that it costs the server, per round."""
-    took, used = [], []
-    for _ in range(rounds):
-        cpu_s, begun = processes.cpu_s(master), time.perf_counter()
-        step()
-        took.append((time.perf_counter() - begun) * 1000)
-        used.append((processes.cpu_s(master) - cpu_s) * 1000)
-    return took, used
+@contextlib.contextmanager
+def _servers(messages: int, size: int) -> Iterator[list[Server]]:
+    with contextlib.ExitStack() as stack:
+        ours = stack.enter_context(suite.running())
+        source.send(ours.smtp_port, Load(messages, size, keep=True))
+        ours.wait_until_delivered()
+        found = [Server("Postroom", ours.pop_port, ours.pids()["pop"], messages)]
+        if (reason := dovecot.missing()) is None:
+            peer = stack.enter_context(dovecot.running(messages, _first_message(ours.pop_port)))
+            found.append(Server("Dovecot", peer.pop_port, peer.master, messages))
+        else:
+            print(f"No comparison: {reason}.")
+        yield found
 
 
-def _session(ours: suite.Suite, messages: int) -> None:
-    client = ours.login()
-    assert len(client.uidl()[1]) == len(client.list()[1]) == messages
+def _first_message(port: int) -> bytes:
+    client = Client(port)
+    client.log_in()
+    client.say(b"RETR 1")
+    message = client.lines().partition(b"\r\n")[2].replace(b"\r\n..", b"\r\n.") + b"\r\n"
+    client.quit()
+    return message
+
+
+def _measure(server: Server, step: Callable[[Server], None], cost: Cost) -> None:
+    cpu_s, begun = processes.cpu_s(server.pid), time.perf_counter()
+    step(server)
+    cost.took_ms.append((time.perf_counter() - begun) * 1000)
+    cost.used_ms.append((processes.cpu_s(server.pid) - cpu_s) * 1000)
+
+
+def _each(cost: Cost, server: Server) -> str:
+    return f"{statistics.median(cost.used_ms) * 1000 / server.messages:.1f}"
+
+
+def _session(server: Server) -> None:
+    client = Client(server.port)
+    client.log_in()
+    for listing in (b"UIDL", b"LIST"):
+        client.say(listing)
+        assert client.lines().count(b"\r\n") == server.messages
     client.quit()
 
 
-def _retrieve(ours: suite.Suite, messages: int) -> None:
-    address = (suite.HOST, ours.pop_port)
-    with socket.create_connection(address, timeout=suite.LIMIT_S) as connection, connection.makefile("rb") as replies:
-        connection.sendall(f"USER {suite.USER}\r\nPASS {suite.PASSWORD}\r\n".encode())
-        for _ in range(3):  # greeting, USER, PASS
-            _ok(replies.readline())
-        for first in range(1, messages + 1, IN_FLIGHT):
-            numbers = range(first, min(first + IN_FLIGHT, messages + 1))
-            connection.sendall(b"".join(b"RETR %d\r\n" % number for number in numbers))
-            for _ in numbers:
-                _message(replies)
-        connection.sendall(b"QUIT\r\n")
-        _ok(replies.readline())
-
-
-def _message(replies: BinaryIO) -> None:
-    _ok(replies.readline())
-    while replies.readline() != b".\r\n":
-        pass
-
-
-def _ok(reply: bytes) -> None:
-    if not reply.startswith(b"+OK"):
-        raise ConnectionError(f"the server says {reply!r}")
+def _retrieve(server: Server, in_flight: int) -> None:
+    client = Client(server.port)
+    client.log_in()
+    for first in range(1, server.messages + 1, in_flight):
+        numbers = range(first, min(first + in_flight, server.messages + 1))
+        client.say(*(b"RETR %d" % number for number in numbers))
+        for _ in numbers:
+            client.lines()
+    client.quit()
 
 
 if __name__ == "__main__":

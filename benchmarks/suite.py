@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import json
 import os
-import poplib
 import socket
 import subprocess
 import sys
@@ -62,8 +61,8 @@ class Suite:
         }
 
     def start(self) -> None:
-        password = argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(PASSWORD)
-        users: dict[str, Json] = {user.partition("@")[0]: {"password_hash": password} for user in self._users}
+        password: dict[str, Json] = {"password_hash": password_hash()}
+        users: dict[str, Json] = {user.partition("@")[0]: password for user in self._users}
         domains: dict[str, Json] = {USER.partition("@")[2]: {"users": users}}
         (self.folder / "accounts.yaml").write_text(json.dumps({"version": 1, "domains": domains}))
         self.verb("apply")
@@ -117,13 +116,6 @@ class Suite:
             await index.close()
             await directory.close()
 
-    def login(self) -> poplib.POP3:
-        """A session of the user; the caller ends it."""
-        client = poplib.POP3(HOST, self.pop_port, timeout=LIMIT_S)
-        client.user(USER)
-        client.pass_(PASSWORD)
-        return client
-
 
 @contextlib.contextmanager
 def running(processes: int = 1, users: int = 0) -> Iterator[Suite]:
@@ -135,6 +127,11 @@ def running(processes: int = 1, users: int = 0) -> Iterator[Suite]:
             yield suite
         finally:
             suite.down()
+
+
+def password_hash() -> str:
+    """Of the password, at the cost that ours has."""
+    return argon2.PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1).hash(PASSWORD)
 
 
 def users_named(count: int) -> list[str]:
