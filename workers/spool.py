@@ -19,7 +19,7 @@ Diagnostics
     STATE_DIR/log/NAME.log: `delivered`, `deferred`, `failed`, `bounced`, `removed`, `set-aside`; STATE_DIR/spool is
     described in docs/queue.md; `postroom queue list` shows what waits and why.
 Bugs
-    A message with many recipients is one job: its recipients are served at most eight at a time.
+    A message with many recipients is one job: its recipients are served at most 32 at a time.
 """
 
 import sys

@@ -21,6 +21,10 @@ WAIT_S = 3600.0
 PAUSE_S = 2.0
 """After a source that could not say what there is."""
 
+GATHER_S = 0.002
+"""After a job that has ended, where all places were taken, for others that end too: the source is asked for several at
+once, which costs it little more than for one. With every other place at work nothing stands still meanwhile."""
+
 
 class Job(Protocol):
     @property
@@ -80,6 +84,7 @@ class JobService:
         free = self._parallel - len(self._running)
         if free == 0:
             await asyncio.wait({stop, *self._running}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({stop}, timeout=GATHER_S)
             return
         try:
             jobs = await self._source.take(free)

@@ -20,5 +20,6 @@ class SpoolSettings:
     """Waits between the attempts for one recipient; the last one repeats. RFC 5321 §4.5.4.1."""
     give_up_after: Annotated[Seconds, Range(60, 2_592_000)] = 432_000.0
     """Age of a message at which what is still undelivered is returned to its sender."""
-    parallel: Annotated[int, Range(1, 256)] = 16
-    """Messages worked on at the same time by one process."""
+    parallel: Annotated[int, Range(1, 256)] = 64
+    """Messages worked on at the same time by one process. They wait for the disk together and share its syncs; of each,
+    the envelope is in memory."""
