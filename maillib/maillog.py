@@ -158,7 +158,7 @@ def proxy_failed(*, peer: str, error: str) -> None:
 
 
 def disconnected(*, reason: str, duration_s: float, user: str | None = None) -> None:
-    """A session has ended: `quit`, `lost`, `timeout`, `goodbye`, `errors`, `tls`, `aborted`; `failed`, `bug`: ours."""
+    """A session has ended: `quit`, `lost`, `timeout`, `goodbye`, `errors`, `tls`, `taken-over`, `aborted`; `failed`, `bug`: ours."""
     _emit("info", "disconnected", reason=reason, duration_s=f"{duration_s:.3f}", user=user)
 
 
@@ -190,6 +190,11 @@ def password_not_rehashed(*, user: str, error: str) -> None:
 def maildrop_in_use(*, user: str) -> None:
     """Somebody logged in while another session has the same maildrop. RFC 1939 §4."""
     _emit("info", "maildrop-in-use", user=user)
+
+
+def maildrop_taken_over(*, user: str) -> None:
+    """A session has come back from a long silence; another one has had its maildrop meanwhile, so it is over."""
+    _emit("info", "maildrop-taken-over", user=user)
 
 
 def bad_command(*, command: str, reply: str) -> None:

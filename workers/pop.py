@@ -44,6 +44,7 @@ def load() -> "Build":
     from maillib.runtime.stream import StreamConnection
     from maillib.sessions.doorkeeper import Doorkeeper
     from maillib.sessions.pop import PopSession, Ports, Terms
+    from maillib.sessions.pop_listing import Listings
     from maillib.settings.pop import PopSettings
 
     async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
@@ -54,7 +55,13 @@ def load() -> "Build":
         index = EmbeddedIndex(state_dir, directory.account)
         blobs = EmbeddedBlobs(state_dir)
         leases = EmbeddedLeases(state_dir)
-        ports = Ports(doorkeeper=Doorkeeper(directory), index=index, blobs=blobs, leases=leases)
+        ports = Ports(
+            doorkeeper=Doorkeeper(directory),
+            index=index,
+            listings=Listings(index),
+            blobs=blobs,
+            leases=leases,
+        )
 
         def new_connection(info: ConnectionInfo) -> StreamConnection:
             terms = Terms(

@@ -2,7 +2,7 @@
 
 Guarantees: at most one holder of a name, over all processes and within one; a lease ends with its process however that
 ends, because the kernel drops the lock with the last descriptor. A file holds the fencing number of its last lease and
-is never removed: a lock on a removed file would exclude nobody.
+is never removed: a lock on a removed file would exclude nobody. Its mtime is when that lease was taken.
 
 `flock` on a file opened anew for each lease. POSIX record locks (`fcntl.lockf`) would not do: two sessions of one
 process do not exclude each other with them, and closing any descriptor of the file drops them all.
@@ -12,12 +12,13 @@ Leaves to others: which names there are.
 
 import fcntl
 import os
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 from maillib.embedded.files import FILE_MODE, make_directory, os_errors, refuse_network_file_system
 from maillib.embedded.sqlite import Threads
-from maillib.errors import Conflict
+from maillib.errors import Conflict, TooSoon
 from maillib.ports.leases import Lease
 
 _MAX_NAME_OCTETS = 200
@@ -41,11 +42,11 @@ class EmbeddedLeases:
         self._threads = Threads("leases", _THREADS)
         self._held: set[_FileLease] = set()
 
-    async def acquire(self, name: str) -> Lease:
+    async def acquire(self, name: str, *, interval_s: float = 0.0) -> Lease:
         lease = _FileLease(self, self._folder / _file_name(name), name)
         self._held.add(lease)
         try:
-            await self._threads.run(lease.lock)
+            await self._threads.run(lease.lock, interval_s)
         except BaseException:  # a cancellation too: the thread may have got the lock meanwhile
             await self.release(lease)
             raise
@@ -81,8 +82,8 @@ class _FileLease:
     async def release(self) -> None:
         await self._leases.release(self)
 
-    def lock(self) -> None:
-        """Raises Conflict, StoreFull, Transient; then only `unlock` is left."""
+    def lock(self, interval_s: float) -> None:
+        """Raises Conflict, TooSoon, StoreFull, Transient; then only `unlock` is left."""
         with os_errors():
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
             try:
@@ -90,6 +91,9 @@ class _FileLease:
             except BlockingIOError:
                 raise Conflict(f"{self._name!r} is held by somebody else") from None
             last = os.pread(self._fd, _NUMBER_OCTETS, 0)
+            # A clock that was set back gives an age below nothing: nobody is kept waiting for it to catch up.
+            if last and interval_s and 0 <= time.time() - os.fstat(self._fd).st_mtime < interval_s:
+                raise TooSoon(f"{self._name!r} was taken less than {interval_s:g} s ago")
             self._fencing = int(last) + 1 if last.isdigit() else 1  # empty: a new file, or a power cut
             os.pwrite(self._fd, b"%0*d" % (_NUMBER_OCTETS, self._fencing), 0)
 

@@ -13,8 +13,9 @@ class Lease(Protocol):
 
 
 class Leases(Protocol):
-    async def acquire(self, name: str) -> Lease:
+    async def acquire(self, name: str, *, interval_s: float = 0.0) -> Lease:
         """Take the right named `name`, at once or not at all.
 
-        Raises Conflict when somebody holds it, be it another session of this process; StoreFull, Transient.
+        Raises Conflict when somebody holds it, be it another session of this process; TooSoon when it was last taken,
+        by whomever, less than `interval_s` ago; StoreFull, Transient.
         """

@@ -1,4 +1,4 @@
-"""POP3, server side, without I/O: octets in, commands out; replies as octets. RFC 1939, RFC 2449, RFC 5034.
+"""POP3, server side, without I/O: octets in, commands out; replies as octets. RFC 1939, RFC 2449, RFC 5034, RFC 6856.
 
 `Pop3Server` finds the end of a line first and reads the line second, so that a bad command never costs the place in
 the stream. Every line yields exactly one event. It keeps one state only, whether the next line is a command or the
@@ -37,6 +37,7 @@ class Plain(Enum):
     RSET = "RSET"
     STAT = "STAT"
     STLS = "STLS"
+    UTF8 = "UTF8"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,13 @@ class SaslAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class Lang:
+    """RFC 6856 §3. Without a language range: which languages are there."""
+
+    language: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class List:
     number: int | None
 
@@ -99,7 +107,7 @@ class Top:
     """Of the body, after the header and the empty line."""
 
 
-Command = Plain | User | Pass | Auth | SaslAnswer | List | Uidl | Retr | Dele | Top
+Command = Plain | User | Pass | Auth | SaslAnswer | Lang | List | Uidl | Retr | Dele | Top
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +118,18 @@ class BadCommand:
     """For the log: a keyword that we know, else a description; never what may hold a password."""
     reason: str
     """For the client."""
+
+
+def keyword(event: Command | BadCommand) -> str:
+    """For the log."""
+    match event:
+        case Plain():
+            return event.value
+        case SaslAnswer():
+            return "AUTH"
+        case BadCommand(known):
+            return known
+    return type(event).__name__.upper()
 
 
 class Pop3Server:
@@ -177,6 +197,8 @@ def _command(whole: bytes) -> Command | BadCommand:
     arguments = rest.decode("ascii").split()
     if keyword == "AUTH":
         return _auth(arguments)
+    if keyword == "LANG":
+        return _lang(arguments)
     if keyword in _PLAIN:
         return BadCommand(keyword, f"{keyword} takes no argument") if arguments else Plain(keyword)
     return _numbered(keyword, arguments)
@@ -208,6 +230,12 @@ def _auth(arguments: list[str]) -> Auth | BadCommand:
     return BadCommand("AUTH", "AUTH takes a mechanism and at most one response")
 
 
+def _lang(arguments: list[str]) -> Lang | BadCommand:
+    if len(arguments) > 1:
+        return BadCommand("LANG", "LANG takes at most one language")
+    return Lang(arguments[0] if arguments else None)
+
+
 def _numbered(keyword: str, arguments: list[str]) -> Command | BadCommand:
     """Numbers are digits only, of any value: whether there is such a message is for the session to say."""
     least, most = _NUMBERS[keyword]
@@ -232,7 +260,7 @@ _PLAIN = frozenset(command.value for command in Plain)
 _NUMBERS = {"RETR": (1, 1), "DELE": (1, 1), "TOP": (2, 2), "LIST": (0, 1), "UIDL": (0, 1)}
 _ARGUMENTS = {(1, 1): "a message number", (2, 2): "a message number and a number of lines", (0, 1): "at most a number"}
 _NOT_BASE64 = BadCommand("AUTH", "that is not base64")
-_KEYWORDS = _PLAIN | _NUMBERS.keys() | {"USER", "PASS", "AUTH"}
+_KEYWORDS = _PLAIN | _NUMBERS.keys() | {"USER", "PASS", "AUTH", "LANG"}
 
 
 def ok(text: str) -> bytes:
@@ -254,9 +282,9 @@ END = b".\r\n"
 """Ends every answer of several lines."""
 
 
-def lines(texts: Iterable[str]) -> bytes:
-    """Lines of an answer that has several, none of which begins with a dot."""
-    return "".join(f"{text}\r\n" for text in texts).encode()
+def listing(text: str, lines: Iterable[str]) -> bytes:
+    """An answer of several lines, none of which begins with a dot. RFC 1939 §3."""
+    return ok(text) + "".join(f"{line}\r\n" for line in lines).encode() + END
 
 
 class TopFilter:

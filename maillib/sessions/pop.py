@@ -1,67 +1,45 @@
-"""What one POP connection does. RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH), RFC 3206 (codes).
+"""What one POP connection does. RFC 1939, RFC 2449 (CAPA), RFC 2595 (STLS), RFC 5034 (AUTH), RFC 6856 (UTF8, LANG).
 
 Guarantees: no log-in without TLS unless the listener allows it, and then the name is refused before a password is
-sent; an unknown user and a wrong password are answered alike; a message is sent with as many octets as LIST said
-(before dots are stuffed) or the connection breaks: a damaged body is never passed off as a whole one. Messages go only
-at QUIT; a connection that is lost, times out or is told goodbye deletes nothing.
+sent; an unknown user and a wrong password are answered alike; messages go only at QUIT, all that were deleted or none;
+a connection that is lost, times out, is told goodbye or has lost its maildrop to another session deletes nothing.
 
-APOP is not offered: it needs the password in clear at the server.
+Leaves to others: who a client is (`pop_login`), what is done with a
+maildrop (`pop_transaction`).
 """
 
-import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from maillib import maillog
 from maillib.dialog import Next, Output
-from maillib.errors import (
-    AuthenticationFailed,
-    Conflict,
-    LocalError,
-    MailError,
-    NotFound,
-    PeerError,
-    PermanentError,
-    TemporaryError,
-)
+from maillib.errors import AuthenticationFailed, Conflict, PeerError, PermanentError, TemporaryError
 from maillib.ports.blobs import Blobs
 from maillib.ports.index import Index
 from maillib.ports.leases import Leases
 from maillib.protocols import pop3, sasl
-from maillib.protocols.pop3 import BadCommand, Plain, Pop3Server, TopFilter, err, ok
+from maillib.protocols.pop3 import BadCommand, Plain, Pop3Server, err, ok
 from maillib.sessions.doorkeeper import Doorkeeper
 from maillib.sessions.maildrop import Maildrop
-from maillib.sessions.pop_message import OutgoingMessage
+from maillib.sessions.pop_listing import Listings
+from maillib.sessions.pop_login import PopLogin
+from maillib.sessions.pop_message import Messages
+from maillib.sessions.pop_replies import Refused, reply_to
+from maillib.sessions.pop_transaction import Transaction
 from maillib.settings.pop import PopSettings
 
-LINES_AT_ONCE = 1000
-"""Of LIST and UIDL, sent in one piece."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What a client is told about an error."""
-
-    code: str | None
-    text: str
-
-
-REPLIES: Mapping[type[MailError], Reply] = {  # the nearest class on the MRO wins
-    AuthenticationFailed: Reply("AUTH", "user name or password is wrong"),
-    Conflict: Reply("IN-USE", "another session has this maildrop"),
-    NotFound: Reply(None, "no such message"),
-    TemporaryError: Reply("SYS/TEMP", "that does not work now, try again later"),
-    PermanentError: Reply("SYS/PERM", "that does not work"),
-}
+LANGUAGE = "en"
+"""Of our texts. RFC 6856 §3."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ports:
-    """What a session needs of the store."""
+    """What the sessions of a process need of the store."""
 
     doorkeeper: Doorkeeper
     index: Index
+    listings: Listings
     blobs: Blobs
     leases: Leases
 
@@ -89,28 +67,25 @@ class PopSession:
         self._terms = terms
         self._clock = clock
         self._core = Pop3Server()
+        self._login = PopLogin(self._core)
         self._tls = terms.tls
+        self._utf8 = False
         self._login_deadline = clock() + settings.login_timeout
-        self._name: str | None = None
-        """From USER; only the command right after it may use it."""
-        self._maildrop: Maildrop | None = None
+        self._opened: Transaction | None = None
         """From the log-in on."""
-        self._doing = "login"
         self._errors = 0
-        self._retrieved = 0
-        self._retrieved_octets = 0
 
     @property
     def user(self) -> str | None:
-        return str(self._maildrop.account.address) if self._maildrop else None
+        return self._opened.user if self._opened else None
 
     @property
     def doing(self) -> str:
-        return self._doing
+        return self._opened.doing if self._opened else "login"
 
     @property
     def timeout_s(self) -> float:
-        return self._settings.idle_timeout if self._maildrop else self._login_deadline - self._clock()
+        return self._settings.idle_timeout if self._opened else self._login_deadline - self._clock()
 
     async def greet(self, output: Output) -> Next:
         await output.send(ok(f"{self._terms.hostname} POP3 server ready"))
@@ -121,8 +96,9 @@ class PopSession:
 
     def tls_started(self) -> None:
         self._tls = True
+        self._utf8 = False
         self._core.forget()
-        self._name = None
+        self._login.forget()
 
     def goodbye(self) -> bytes:
         return err("the server is shutting down", "SYS/TEMP")
@@ -131,13 +107,8 @@ class PopSession:
         return b""  # "without ... sending any response to the client". RFC 1939 §3
 
     async def closed(self) -> None:
-        if self._maildrop is None:
-            return
-        await self._maildrop.release()
-        if self._retrieved:
-            maillog.retrieved(
-                user=str(self._maildrop.account.address), messages=self._retrieved, octets=self._retrieved_octets
-            )
+        if self._opened is not None:
+            await self._opened.closed()
 
     async def advance(self, output: Output) -> Next:
         try:
@@ -146,23 +117,38 @@ class PopSession:
             maillog.bad_command(command="unknown", reply="line too long")
             await output.send(err("line too long"))
             raise PeerError("errors") from None
-        if event is None:
-            return Next.NEED_DATA
-        name, self._name = self._name, None
+        return Next.NEED_DATA if event is None else await self._serve(event, output)
+
+    async def _serve(self, event: pop3.Command | BadCommand, output: Output) -> Next:
         match event:
-            case BadCommand(keyword, reason):
-                await self._refuse(keyword, reason, output)
-            case Plain.QUIT:
-                return await self._quit(output)
-            case Plain.CAPA:
-                await output.send(ok("this is what is here") + pop3.lines(self._capabilities()) + pop3.END)
-            case _ if self._maildrop is not None:
-                try:
-                    await self._transact(event, self._maildrop, output)
-                finally:
-                    self._doing = "waiting"
-            case _:
-                return await self._authorize(event, name, output)
+            case pop3.User() | pop3.Pass() | pop3.Auth() | pop3.SaslAnswer():
+                await self._log_in(event, output)
+                return Next.AGAIN
+        self._login.forget()
+        try:
+            match event:
+                case BadCommand(keyword, reason):
+                    await self._refuse(keyword, reason, output)
+                case Plain.QUIT:
+                    await output.send(await self._opened.update() if self._opened else ok("bye"))
+                    return Next.CLOSE
+                case Plain.CAPA:
+                    await output.send(pop3.listing("this is what is here", self._capabilities()))
+                case pop3.Lang(language):
+                    await output.send(_lang(language))
+                case Plain.STLS:
+                    return await self._stls(output)
+                case Plain.UTF8:
+                    if self._opened is not None:
+                        raise Refused("not after log-in")
+                    self._utf8 = True
+                    await output.send(ok("UTF-8 it is"))
+                case _ if self._opened is None:
+                    raise Refused("log in first")
+                case _:
+                    await self._opened.serve(event, output)
+        except Refused as refused:
+            await self._refuse(pop3.keyword(event), str(refused), output)
         return Next.AGAIN
 
     async def _refuse(self, keyword: str, reason: str, output: Output) -> None:
@@ -178,9 +164,11 @@ class PopSession:
         await output.send(reply)
 
     def _capabilities(self) -> Iterator[str]:
-        yield from ("TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER")
+        yield from ("TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER", "UTF8 USER", "LANG")
+        if self._settings.login_delay:
+            yield f"LOGIN-DELAY {self._settings.login_delay:.0f}"
         if self._may_log_in:
-            yield from ("USER", "SASL PLAIN")
+            yield from ("USER", "SASL " + " ".join(sasl.MECHANISMS))
         if self._may_start_tls:
             yield "STLS"
         yield "IMPLEMENTATION Postroom"
@@ -193,173 +181,67 @@ class PopSession:
 
     @property
     def _may_start_tls(self) -> bool:
-        return self._terms.stls and not self._tls and self._maildrop is None
-
-    async def _authorize(self, event: pop3.Command, name: str | None, output: Output) -> Next:
-        match event:
-            case Plain.STLS:
-                return await self._stls(output)
-            case pop3.Auth(None):
-                mechanisms = ["PLAIN"] if self._may_log_in else []
-                await output.send(ok("mechanisms follow") + pop3.lines(mechanisms) + pop3.END)
-            case pop3.User() | pop3.Pass() | pop3.Auth() if not self._may_log_in:
-                hint = "use STLS first" if self._may_start_tls else "not on this port"
-                await self._refuse(_keyword(event), f"no log-in without TLS: {hint}", output)
-            case pop3.User(text):
-                self._name = text
-                await output.send(ok("send the password"))
-            case pop3.Pass(password):
-                if name is None:
-                    await self._refuse("PASS", "USER comes right before PASS", output)
-                else:
-                    await self._log_in(name, password, "USER", output)
-            case pop3.Auth("PLAIN", response) | pop3.SaslAnswer(bytes(response)):
-                await self._authenticate_plain(response, output)
-            case pop3.Auth():
-                await self._refuse("AUTH", "no such mechanism", output)
-            case pop3.SaslAnswer():
-                await self._refuse("AUTH", "cancelled", output)
-            case _:
-                await self._refuse(_keyword(event), "log in first", output)
-        return Next.AGAIN
+        return self._terms.stls and not self._tls and self._opened is None
 
     async def _stls(self, output: Output) -> Next:
+        if self._opened is not None:
+            raise Refused("not after log-in")
         if not self._may_start_tls:
-            await self._refuse("STLS", "TLS is on already" if self._tls else "there is no TLS here", output)
-            return Next.AGAIN
+            raise Refused("TLS is on already" if self._tls else "there is no TLS here")
         await output.send(ok("begin TLS"))
         return Next.START_TLS
 
-    async def _authenticate_plain(self, response: bytes | None, output: Output) -> None:
-        """PLAIN, with or without an initial response. RFC 5034 §4."""
+    async def _log_in(self, event: pop3.User | pop3.Pass | pop3.Auth | pop3.SaslAnswer, output: Output) -> None:
         try:
-            step = sasl.Plain().step(response)
-        except sasl.Malformed:
-            await self._refuse("AUTH", "that is no PLAIN message", output)
+            if self._opened is not None:
+                raise Refused("not after log-in")
+            if not self._may_log_in:
+                if event == pop3.Auth(None, None):
+                    await output.send(pop3.listing("there is none here", ()))
+                    return
+                hint = "use STLS first" if self._may_start_tls else "not on this port"
+                raise Refused(f"no log-in without TLS: {hint}")
+            step = self._login.step(event)
+        except Refused as refused:
+            await self._refuse(pop3.keyword(event), str(refused), output)
             return
         if isinstance(step, bytes):
-            self._core.expect_answer()
-            await output.send(pop3.challenge(step))
-        elif step.acts_for_another:
-            await self._fail_login(AuthenticationFailed(), step.login, "PLAIN", output)
+            await output.send(step)
         else:
-            await self._log_in(step.login, step.password, "PLAIN", output)
+            await self._check(step, output)
 
-    async def _log_in(self, login: str, password: str, mechanism: str, output: Output) -> None:
+    async def _check(self, credentials: sasl.Credentials, output: Output) -> None:
+        login, mechanism = credentials.login, self._login.mechanism
         try:
-            account = await self._ports.doorkeeper.authenticate(
-                login, password, service="pop", host=self._terms.peer_host
-            )
-            maildrop = await Maildrop.open(account, self._ports.index, self._ports.leases)
+            self._opened = await self._open(credentials)
         except AuthenticationFailed as error:
-            await self._fail_login(error, login, mechanism, output)
-            return
+            maillog.login_failed(user=login, mechanism=mechanism)
+            await self._count_error(reply_to(error), output)
         except Conflict as error:
             maillog.maildrop_in_use(user=login)
-            await self._count_error(_reply(error), output)
-            return
+            await self._count_error(reply_to(error), output)
         except (TemporaryError, PermanentError) as error:
             maillog.problem(what="log-in", error=str(error))
-            await output.send(_reply(error))
-            return
-        self._maildrop = maildrop
-        self._doing = "waiting"
-        maillog.login(user=str(account.address), mechanism=mechanism)
-        await output.send(ok(_contents(maildrop)))
-
-    async def _fail_login(self, error: AuthenticationFailed, login: str, mechanism: str, output: Output) -> None:
-        maillog.login_failed(user=login, mechanism=mechanism)
-        await self._count_error(_reply(error), output)
-
-    # TRANSACTION state
-
-    async def _transact(self, event: pop3.Command, maildrop: Maildrop, output: Output) -> None:
-        match event:
-            case pop3.User() | pop3.Pass() | pop3.Auth() | pop3.SaslAnswer() | Plain.STLS:
-                await self._refuse(_keyword(event), "not after log-in", output)
-                return
-        try:
-            answer = await self._answer(event, maildrop)
-        except (TemporaryError, PermanentError) as error:
-            if not isinstance(error, NotFound):
-                maillog.problem(what=_keyword(event), error=str(error))
-            await output.send(_reply(error))
-            return
-        if isinstance(answer, bytes):
-            await output.send(answer)
-        elif isinstance(answer, OutgoingMessage):
-            await answer.send(output)
-            if isinstance(event, pop3.Retr):
-                self._retrieved += 1
-                self._retrieved_octets += maildrop.size(event.number)
+            await output.send(reply_to(error))
         else:
-            await _send_list(ok(_contents(maildrop)), answer, output)
+            maillog.login(user=self._opened.user, mechanism=mechanism)
+            await output.send(ok(self._opened.contents))
 
-    async def _answer(self, event: pop3.Command, maildrop: Maildrop) -> bytes | Iterator[str] | OutgoingMessage:
-        """One line, the lines of a listing, or a message. Raises NotFound, TemporaryError, PermanentError."""
-        match event:
-            case Plain.STAT:
-                return ok(f"{maildrop.count} {maildrop.octets}")
-            case Plain.NOOP:
-                return ok("nothing done")
-            case Plain.RSET:
-                maildrop.reset()
-                return ok(_contents(maildrop))
-            case pop3.List(None):
-                return (f"{number} {maildrop.size(number)}" for number in maildrop.numbers())
-            case pop3.List(int(number)):
-                return ok(f"{number} {maildrop.size(number)}")
-            case pop3.Uidl(None):
-                return (f"{number} {maildrop.unique_id(number)}" for number in maildrop.numbers())
-            case pop3.Uidl(int(number)):
-                return ok(f"{number} {maildrop.unique_id(number)}")
-            case pop3.Dele(number):
-                maildrop.delete(number)
-                return ok(f"message {number} is marked")
-            case pop3.Retr(number):
-                return await self._message(maildrop, number, None)
-            case pop3.Top(number, body_lines):
-                return await self._message(maildrop, number, TopFilter(body_lines))
-        raise LocalError(f"{_keyword(event)} has no answer after log-in")
-
-    async def _message(self, maildrop: Maildrop, number: int, top: TopFilter | None) -> OutgoingMessage:
-        size = maildrop.size(number)
-        self._doing = f"{'TOP' if top else 'RETR'} {number} ({size} octets)"
-        opening = ok("the top follows" if top else f"{size} octets")
-        return await OutgoingMessage.open(opening, self._ports.blobs, await maildrop.stored(number), top)
-
-    async def _quit(self, output: Output) -> Next:
-        """UPDATE state: the one place where messages go. The maildrop is free before the answer. RFC 1939 §6."""
-        answer = ok("bye")
-        if self._maildrop is not None:
-            try:
-                if removed := await self._maildrop.update():
-                    maillog.expunged(user=str(self._maildrop.account.address), messages=removed)
-            except (TemporaryError, PermanentError) as error:
-                maillog.problem(what="QUIT", error=str(error))
-                answer = err("deleted messages are not removed", "SYS/TEMP")
-            await self._maildrop.release()
-        await output.send(answer)
-        return Next.CLOSE
+    async def _open(self, credentials: sasl.Credentials) -> Transaction:
+        if credentials.acts_for_another:
+            raise AuthenticationFailed(credentials.login)
+        ports = self._ports
+        account = await ports.doorkeeper.authenticate(
+            credentials.login, credentials.password, service="pop", host=self._terms.peer_host
+        )
+        maildrop = await Maildrop.open(account, ports.index, ports.listings, ports.leases, self._settings)
+        return Transaction(maildrop, Messages(maildrop, ports.blobs), utf8=self._utf8)
 
 
-def _reply(error: MailError) -> bytes:
-    reply = next(REPLIES[kind] for kind in type(error).__mro__ if kind in REPLIES)
-    return err(reply.text, reply.code)
-
-
-def _keyword(event: pop3.Command) -> str:
-    if isinstance(event, Plain):
-        return event.value
-    return "AUTH" if isinstance(event, pop3.SaslAnswer) else type(event).__name__.upper()
-
-
-def _contents(maildrop: Maildrop) -> str:
-    return f"{maildrop.count} messages ({maildrop.octets} octets)"
-
-
-async def _send_list(waiting: bytes, texts: Iterator[str], output: Output) -> None:
-    while batch := list(itertools.islice(texts, LINES_AT_ONCE)):
-        await output.send(waiting + pop3.lines(batch))
-        waiting = b""
-    await output.send(waiting + pop3.END)
+def _lang(wanted: str | None) -> bytes:
+    """There is one language; a range that means it in particular (`en-GB`) is met with it. RFC 6856 §3."""
+    if wanted is None:
+        return pop3.listing("languages follow", [f"{LANGUAGE} English"])
+    if wanted == "*" or wanted.lower().partition("-")[0] == LANGUAGE:
+        return ok(f"{LANGUAGE} English it is")
+    return err("that language is not spoken here")

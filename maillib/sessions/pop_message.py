@@ -1,60 +1,134 @@
-"""A stored message on its way to a POP client, in pieces, as RETR and TOP send it. RFC 1939 §5, §7."""
+"""Stored messages on their way to a POP client, as RETR and TOP send them. RFC 1939 §5, §7.
 
-from maillib.dialog import Output
-from maillib.errors import StoreUnusable
+Guarantees: a message has as many octets as it was stored with, or is an error: a damaged body is never passed off as a
+whole one. Small messages are read whole, and when a client takes them in order, some at a time and ahead of it; of a
+big one a session holds no more than a piece, however big it is.
+"""
+
+from collections.abc import AsyncGenerator
+
+from maillib.errors import MailError, NotFound, StoreUnusable
+from maillib.message.downgrade import Downgrade
 from maillib.message.wire import CrlfLines, DotStuffer
 from maillib.ports.blobs import Blobs
 from maillib.ports.index import StoredMessage
 from maillib.protocols.pop3 import TopFilter
+from maillib.sessions.maildrop import Maildrop
 
-CHUNK_OCTETS = 64 * 1024
-"""Of a body, read at once: a session never holds more of a message, however big it is."""
+SMALL_OCTETS = 64 * 1024
+"""Messages up to this are read whole, others in pieces of this."""
+
+AHEAD_MESSAGES = 64
+"""Read in one go at most. A call into a thread then costs a message next to nothing."""
+
+AHEAD_OCTETS = 256 * 1024
+"""Of messages that are read ahead in one session: five hundred clients at once stay within 128 MiB."""
 
 
-class OutgoingMessage:
-    """One message. Its first piece is read before anything is said, so that a missing body still gets its -ERR."""
+class Wire:
+    """What a message passes on its way out, in pieces cut anywhere."""
 
-    def __init__(self, opening: bytes, blobs: Blobs, stored: StoredMessage, top: TopFilter | None) -> None:
-        self._opening = opening
-        self._blobs = blobs
-        self._stored = stored
-        self._top = top
-        self._body_octets = stored.size_octets - len(stored.prefix)
-        self._offset = 0
-        """Octets of the body that were read."""
-        self._first = b""
+    def __init__(self, top: TopFilter | None, *, utf8: bool) -> None:
+        """`top`: only what passes it; None: all. `utf8`: the client can read UTF-8 in a header. RFC 6856 §2."""
         self._lines = CrlfLines()
+        self._downgrade = None if utf8 else Downgrade()
+        self._top = top
         self._dots = DotStuffer()
 
-    @classmethod
-    async def open(
-        cls, opening: bytes, blobs: Blobs, stored: StoredMessage, top: TopFilter | None = None
-    ) -> "OutgoingMessage":
-        """With `top`, only what passes it. Raises NotFound, Transient, StoreUnusable."""
-        message = cls(opening, blobs, stored, top)
-        message._first = stored.prefix + await message._read()
-        return message
+    @property
+    def is_done(self) -> bool:
+        """Nothing more will pass."""
+        return self._top is not None and self._top.is_done
 
-    async def send(self, output: Output) -> None:
-        """Send the opening, the message and the end of data.
+    def feed(self, piece: bytes) -> bytes:
+        return self._pass(self._lines.feed(piece))
 
-        Raises what `open` raises when the body cannot be read to its end: the client must not get to see an end then.
-        """
-        wire = self._opening + self._pass(self._lines.feed(self._first))
-        while self._offset < self._body_octets and not (self._top and self._top.is_done):
-            await output.send(wire)
-            wire = self._pass(self._lines.feed(await self._read()))
-        await output.send(wire + self._pass(self._lines.finish()) + self._dots.finish())
+    def finish(self) -> bytes:
+        """What is left, and the end of data."""
+        rest = self._pass(self._lines.finish())
+        if self._downgrade is not None:
+            rest += self._shown(self._downgrade.finish())
+        return rest + self._dots.finish()
+
+    def whole(self, message: bytes) -> bytes:
+        """`feed` and `finish` of all there is."""
+        if self._downgrade is not None and message.isascii():
+            self._downgrade = None
+        return self.feed(message) + self.finish()
 
     def _pass(self, piece: bytes) -> bytes:
-        return self._dots.feed(self._top.feed(piece) if self._top else piece)
+        return self._shown(self._downgrade.feed(piece) if self._downgrade is not None else piece)
 
-    async def _read(self) -> bytes:
-        wanted = min(CHUNK_OCTETS, self._body_octets - self._offset)
-        if not wanted:
-            return b""
-        piece = await self._blobs.get(self._stored.body, self._offset, wanted)
-        if len(piece) != wanted:
-            raise StoreUnusable(f"body {self._stored.body} ends before octet {self._body_octets}")
-        self._offset += wanted
-        return piece
+    def _shown(self, piece: bytes) -> bytes:
+        return self._dots.feed(self._top.feed(piece) if self._top is not None else piece)
+
+
+class Messages:
+    """The messages of one session's maildrop."""
+
+    def __init__(self, maildrop: Maildrop, blobs: Blobs) -> None:
+        self._maildrop = maildrop
+        self._blobs = blobs
+        self._ahead: dict[int, bytes | MailError] = {}
+        """Small messages that were read, or why that failed."""
+        self._expected = 0
+        """The number that a client asks for next if it goes on in order."""
+        self._window = 1
+        """Messages to read at once; doubles as long as the client goes on in order."""
+
+    async def small(self, number: int) -> bytes:
+        """A message of at most SMALL_OCTETS. Raises NotFound, Transient, StoreUnusable."""
+        if number not in self._ahead:
+            self._window = min(2 * self._window, AHEAD_MESSAGES) if number == self._expected else 1
+            self._ahead = await self._read(self._within_limits(number))
+        message = self._ahead.pop(number, None)
+        self._expected = number + 1
+        if message is None:
+            raise NotFound(f"message {number} was removed by somebody else")
+        if isinstance(message, MailError):
+            raise message
+        return message
+
+    def _within_limits(self, number: int) -> list[int]:
+        """`number` and what may be read with it."""
+        numbers, left = list[int](), AHEAD_OCTETS
+        for other in self._maildrop.following(number, self._window):
+            size = self._maildrop.size(other)
+            left -= size
+            if numbers and (left < 0 or size > SMALL_OCTETS):
+                break
+            numbers.append(other)
+        return numbers
+
+    async def _read(self, numbers: list[int]) -> dict[int, bytes | MailError]:
+        stored = await self._maildrop.stored(numbers)
+        bodies = await self._blobs.bodies([message.body for message in stored.values()])
+        return {
+            number: body if isinstance(body, MailError) else _whole(message, body)
+            for (number, message), body in zip(stored.items(), bodies, strict=True)
+        }
+
+    async def pieces(self, number: int) -> AsyncGenerator[bytes, None]:
+        """A message of any size. Raises as `small` does, at any piece."""
+        stored = (await self._maildrop.stored([number])).get(number)
+        if stored is None:
+            raise NotFound(f"message {number} was removed by somebody else")
+        piece, offset, body_octets = stored.prefix, 0, stored.size_octets - len(stored.prefix)
+        while offset < body_octets:
+            wanted = min(SMALL_OCTETS, body_octets - offset)
+            octets = await self._blobs.get(stored.body, offset, wanted)
+            if len(octets) != wanted:
+                raise _damaged(stored)
+            yield piece + octets
+            piece, offset = b"", offset + wanted
+        if piece:
+            yield piece
+
+
+def _whole(message: StoredMessage, body: bytes) -> bytes | MailError:
+    whole = message.prefix + body
+    return whole if len(whole) == message.size_octets else _damaged(message)
+
+
+def _damaged(message: StoredMessage) -> StoreUnusable:
+    return StoreUnusable(f"body {message.body} is not as long as it was stored")

@@ -16,3 +16,7 @@ class PopSettings:
     """How long a client may take to log in."""
     max_errors: Annotated[int, Range(1, 1000)] = 20
     """Errors of one session before it is closed."""
+    takeover_after: Annotated[Seconds, Range(1, 86_400)] = 30.0
+    """A session whose client has said nothing for so long gives its maildrop up to the next log-in of the same user."""
+    login_delay: Annotated[Seconds, Range(0, 86_400)] = 0.0
+    """Shortest time between two log-ins of one user, announced as LOGIN-DELAY; 0: none. RFC 2449 §6.5."""

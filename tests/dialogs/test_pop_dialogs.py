@@ -16,7 +16,7 @@ SCRIPTS = scripts("pop")
 
 async def prepare(script: Script) -> PopWorld:
     """Words: `message OCTETS` (escaped), `size N` (a message of N octets), `strict` (no log-in without TLS), `no-stls`,
-    `max-errors N`, `held` (another session has the maildrop)."""
+    `max-errors N`, `held` (another session has the maildrop), `login-delay N`, `logged-in-before` (just now)."""
     world = await PopWorld().furnish()
     for word, text in script.preparations:
         match word:
@@ -30,6 +30,10 @@ async def prepare(script: Script) -> PopWorld:
                 world.stls = False
             case "max-errors":
                 world.settings = PopSettings(max_errors=int(text))
+            case "login-delay":
+                world.settings = PopSettings(login_delay=float(text))
+            case "logged-in-before":
+                await world.log_in_and_out()
             case "held":
                 await world.leases.acquire(world.lease_name)
             case _:

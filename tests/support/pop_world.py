@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from maillib.address import Address
+from maillib.dialog import Next
 from maillib.memory.blobs import MemoryBlobs
 from maillib.memory.directory import MemoryDirectory
 from maillib.memory.index import MemoryIndex
@@ -14,10 +15,16 @@ from maillib.ports.index import INBOX, Index, NewMessage
 from maillib.ports.leases import Leases
 from maillib.sessions.doorkeeper import Doorkeeper
 from maillib.sessions.pop import PopSession, Ports, Terms
+from maillib.sessions.pop_listing import Listings
 from maillib.settings.pop import PopSettings
 
 LOGIN = "alice@example.test"
 PASSWORD = "open sesame"
+
+
+class _Nowhere:
+    async def send(self, data: bytes) -> None:
+        pass
 
 
 @dataclass
@@ -36,6 +43,7 @@ class PopWorld:
         self.blobs: Blobs = memory
         self.index: Index = MemoryIndex(memory, self.directory.account)
         self.leases: Leases = MemoryLeases()
+        self._listings: Listings | None = None
         self._delivered = 0
 
     async def furnish(self) -> "PopWorld":
@@ -66,8 +74,23 @@ class PopWorld:
         """Of what is in INBOX now."""
         return [row.size_octets for row in await self.index.rows(self.account.id, INBOX)]
 
+    async def log_in_and_out(self) -> None:
+        """One session from its beginning to its end."""
+        session = self.session()
+        session.receive(f"USER {LOGIN}\r\nPASS {PASSWORD}\r\nQUIT\r\n".encode())
+        while await session.advance(_Nowhere()) is not Next.CLOSE:
+            pass
+        await session.closed()
+
     def session(self, *, tls: bool = False) -> PopSession:
-        ports = Ports(doorkeeper=self.doorkeeper, index=self.index, blobs=self.blobs, leases=self.leases)
+        self._listings = self._listings or Listings(self.index)
+        ports = Ports(
+            doorkeeper=self.doorkeeper,
+            index=self.index,
+            listings=self._listings,
+            blobs=self.blobs,
+            leases=self.leases,
+        )
         terms = Terms(
             hostname="mail.example.test",
             tls=tls,

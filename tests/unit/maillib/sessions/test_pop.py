@@ -6,14 +6,16 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import pytest
 
 from maillib.dialog import Next
-from maillib.errors import Conflict, NotFound, PeerError, StoreUnusable, Transient
+from maillib.errors import Conflict, MailError, NotFound, PeerError, Transient
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import AccountId
-from maillib.ports.index import Uid
+from maillib.ports.index import FIRST_UID, Sizes, Uid
 from maillib.sessions import pop_message
 from maillib.sessions.pop import PopSession
 from maillib.settings.pop import PopSettings
 from tests.support.pop_world import LOGIN, PASSWORD, PopWorld
+
+LOG_IN = f"USER {LOGIN}\nPASS {PASSWORD}\n"
 
 
 class Sent:
@@ -148,15 +150,15 @@ def test_a_store_that_cannot_now_refuses_the_login_for_now() -> None:
     async def main() -> None:
         world = await PopWorld().furnish()
         session = world.session()
-        rows = world.index.rows
+        sizes = world.index.sizes
 
-        async def fails(account: AccountId, mailbox: str) -> Sequence[object]:
+        async def fails(account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
             raise Transient("busy")
 
-        world.index.rows = fails  # type: ignore[assignment,method-assign]
+        world.index.sizes = fails  # type: ignore[method-assign]
         login = f"USER {LOGIN}\nPASS {PASSWORD}\n"
         assert b"-ERR [SYS/TEMP]" in await say(session, login)
-        world.index.rows = rows  # type: ignore[method-assign]
+        world.index.sizes = sizes  # type: ignore[method-assign]
         assert b"-ERR" not in await say(session, login)
 
     run(main)
@@ -170,10 +172,10 @@ def test_a_missing_body_gets_its_error() -> None:
         await world.deliver(b"x" * 10)
         session = await logged_in(world)
 
-        async def gone(ref: BlobRef, offset: int, length: int) -> bytes:
-            raise NotFound("removed by somebody")
+        async def gone(refs: Sequence[BlobRef]) -> Sequence[bytes | MailError]:
+            return [NotFound("removed by somebody") for _ in refs]
 
-        world.blobs.get = gone  # type: ignore[method-assign]
+        world.blobs.bodies = gone  # type: ignore[method-assign]
         assert await say(session, "RETR 1\nNOOP\n") == b"-ERR no such message\r\n+OK nothing done\r\n"
 
     run(main)
@@ -184,7 +186,7 @@ def test_a_damaged_body_never_looks_whole() -> None:
 
     async def main() -> None:
         world = await PopWorld().furnish()
-        size = 3 * pop_message.CHUNK_OCTETS
+        size = 3 * pop_message.SMALL_OCTETS
         await world.deliver(b"x" * size)
         session = await logged_in(world)
         get = world.blobs.get
@@ -194,11 +196,42 @@ def test_a_damaged_body_never_looks_whole() -> None:
 
         world.blobs.get = short  # type: ignore[method-assign]
         output = Sent()
-        with pytest.raises(StoreUnusable):
-            await say(session, "RETR 1\n", output)
+        with pytest.raises(PeerError, match="failed"):
+            await say(session, "RETR 1\nNOOP\n", output)
         sent = output.take()
         assert sent.startswith(f"+OK {size} octets\r\n".encode())
         assert b"\r\n." not in sent
+        assert b"nothing done" not in sent
+
+    run(main)
+
+
+def test_a_damaged_small_body_is_an_error_of_its_own() -> None:
+    """A small body that is too short or too long gets -ERR; what was read ahead with it is served."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        await world.deliver(*[f"message {number}\r\n".encode() for number in range(1, 9)])
+        session = await logged_in(world)
+        bodies = world.blobs.bodies
+
+        async def damaged(refs: Sequence[BlobRef]) -> Sequence[bytes | MailError]:
+            return [
+                body + b"more" if body == b"message 2\r\n" else body[:-1] if body == b"message 5\r\n" else body
+                for body in await bodies(refs)
+                if not isinstance(body, MailError)
+            ]
+
+        world.blobs.bodies = damaged  # type: ignore[method-assign]
+        said = await say(session, "".join(f"RETR {number}\n" for number in range(1, 9)))
+        replies = [reply for reply in said.split(b"\r\n") if reply not in (b"", b".")]
+        for number in range(1, 9):
+            reply = replies.pop(0)
+            if number in (2, 5):
+                assert reply.startswith(b"-ERR [SYS/TEMP]")
+            else:
+                assert reply == b"+OK 11 octets"
+                assert replies.pop(0) == f"message {number}".encode()
 
     run(main)
 
@@ -209,7 +242,7 @@ def test_big_bodies_come_in_pieces(extra: int) -> None:
 
     async def main() -> None:
         world = await PopWorld().furnish()
-        chunk = pop_message.CHUNK_OCTETS
+        chunk = pop_message.SMALL_OCTETS
         line = b"." + b"y" * 61 + b"\r\n"  # 64 octets: a chunk ends with a line, and its successor begins with a dot
         body = line * (4 * chunk // len(line)) + b"z" * (chunk + extra - 2) + b"\r\n"
         prefix = b"Return-Path: <>\r\n"
@@ -260,7 +293,7 @@ def test_ten_thousand_messages_are_listed_in_few_pieces() -> None:
             session.receive(command)
             await session.advance(output)
             assert len(output.pieces) < 20
-            assert max(map(len, output.pieces)) < 64 * 1024
+            assert max(map(len, output.pieces)) < 128 * 1024
             assert output.take().count(b"\r\n") == 10_002
 
     run(main)
@@ -315,7 +348,7 @@ def test_doing_tells_the_command() -> None:
 
     async def main() -> None:
         world = await PopWorld().furnish()
-        await world.deliver(b"x" * 1234)
+        await world.deliver(b"x" * 123456)
         session = world.session()
         assert (session.user, session.doing) == (None, "login")
         await say(session, f"USER {LOGIN}\nPASS {PASSWORD}\n")
@@ -323,7 +356,7 @@ def test_doing_tells_the_command() -> None:
 
         class Looks(Sent):
             async def send(self, data: bytes) -> None:
-                assert session.doing == "RETR 1 (1234 octets)"
+                assert session.doing == "RETR 1 (123456 octets)"
 
         await say(session, "RETR 1\n", Looks())
         assert session.doing == "waiting"
