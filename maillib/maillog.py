@@ -177,9 +177,14 @@ def login(*, user: str, mechanism: str) -> None:
     _emit("info", "login", user=user, mechanism=mechanism)
 
 
-def login_failed(*, user: str, mechanism: str) -> None:
-    """Unknown user or wrong password; which of them is told to nobody."""
-    _emit("warning", "login-failed", user=user, mechanism=mechanism)
+def login_failed(*, user: str, mechanism: str, peer: str) -> None:
+    """Unknown user or wrong password, from the address `peer`; which of them is told to nobody."""
+    _emit("warning", "login-failed", user=user, mechanism=mechanism, peer=peer)
+
+
+def login_slowed(*, user: str, peer: str, wait_s: float) -> None:
+    """A log-in had to wait because others from its address, or with its name, have failed."""
+    _emit("warning", "login-slowed", user=user, peer=peer, wait_s=f"{wait_s:.3f}")
 
 
 def password_not_rehashed(*, user: str, error: str) -> None:

@@ -40,6 +40,7 @@ def load() -> "Build":
     from maillib.embedded.directory import EmbeddedDirectory
     from maillib.embedded.index import EmbeddedIndex
     from maillib.embedded.leases import EmbeddedLeases
+    from maillib.embedded.penalties import EmbeddedPenalties
     from maillib.runtime.service import ConnectionInfo, ConnectionService
     from maillib.runtime.stream import StreamConnection
     from maillib.sessions.doorkeeper import Doorkeeper
@@ -55,8 +56,9 @@ def load() -> "Build":
         index = EmbeddedIndex(state_dir, directory.account)
         blobs = EmbeddedBlobs(state_dir)
         leases = EmbeddedLeases(state_dir)
+        penalties = EmbeddedPenalties(state_dir)
         ports = Ports(
-            doorkeeper=Doorkeeper(directory),
+            doorkeeper=Doorkeeper(directory, penalties),
             index=index,
             listings=Listings(index),
             blobs=blobs,
@@ -74,7 +76,7 @@ def load() -> "Build":
             return StreamConnection(info, PopSession(settings, ports, terms), registry)
 
         async def close() -> None:
-            for engine in (leases, blobs, index, directory):
+            for engine in (leases, blobs, index, penalties, directory):
                 await engine.close()
 
         refusal = b"-ERR [SYS/TEMP] too many connections\r\n"

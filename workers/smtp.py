@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 def load() -> "Build":
     """Import what SMTP needs, and say how the service is built."""
     from maillib.embedded.directory import EmbeddedDirectory
+    from maillib.embedded.penalties import EmbeddedPenalties
     from maillib.embedded.queue import EmbeddedQueue
     from maillib.runtime.service import ConnectionInfo, ConnectionService
     from maillib.runtime.smtp import SmtpConnection
@@ -52,7 +53,8 @@ def load() -> "Build":
         state_dir = Path(config.state_dir)
         directory = EmbeddedDirectory(state_dir)
         queue = EmbeddedQueue(state_dir)
-        doorkeeper = Doorkeeper(directory)
+        penalties = EmbeddedPenalties(state_dir)
+        doorkeeper = Doorkeeper(directory, penalties)
 
         def new_connection(info: ConnectionInfo) -> SmtpConnection:
             terms = Terms(
@@ -65,7 +67,7 @@ def load() -> "Build":
             return SmtpConnection(info, SmtpSession(settings, directory, queue, doorkeeper, terms), registry)
 
         async def close() -> None:
-            for engine in (queue, directory):
+            for engine in (queue, penalties, directory):
                 await engine.close()
 
         refusal = f"421 4.7.0 {config.hostname} too many connections\r\n".encode()

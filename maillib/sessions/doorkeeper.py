@@ -1,55 +1,53 @@
-"""Log-ins of one process, slowed down where somebody guesses passwords.
+"""Log-ins, slowed down where somebody guesses passwords.
 
-Guarantees: each failure beyond a few, from one address or for one name, is answered later than the one before, by at
-most LONGEST_DELAY_S; log-ins from one address have a share of the process and no more, so that who guesses there keeps
-nobody elsewhere waiting; the right password is never held back by what others guessed, a known name no longer than an
-unknown one.
+Guarantees: who fails again and again from one address waits longer and longer before the next password is looked at,
+at most LONGEST_DELAY_S, in whatever service and process, and however many connections there are from that address; so
+no faster guessing comes from hanging up early. Log-ins from one address have a share of the process and no more: who
+guesses there keeps nobody elsewhere waiting. Guesses at one name from many addresses are slowed, too, but the right
+password is held back by them for at most LONGEST_DELAY_OF_NAME_S, and not at all where it came from lately. Names that
+nobody has are treated like any.
 
-Leaves to others: passwords (the Directory), words (the sessions). Other processes count for themselves.
+Leaves to others: passwords (the Directory), what is remembered of failures (Penalties), words (the sessions).
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from maillib.errors import AuthenticationFailed, Transient
+from maillib import maillog
+from maillib.address import Address
+from maillib.errors import AddressError, AuthenticationFailed, TemporaryError, Transient
 from maillib.ports.directory import Account, Directory
+from maillib.ports.penalties import LONGEST_DELAY_S, Penalties, delay_s
 
-FREE_FAILURES = 4
-"""Anybody may mistype."""
-
-FIRST_DELAY_S = 0.25
-"""It doubles with each failure."""
-
-LONGEST_DELAY_S = 5.0
-"""A client that tries a dozen passwords hears about each of them well before it loses patience."""
-
-FORGET_S = 300.0
-"""After so long without a failure it is as if there had been none."""
+LONGEST_DELAY_OF_NAME_S = 1.0
+"""Anybody can bring it about for anybody, so it has to be bearable."""
 
 AT_ONCE = 8
-"""Log-ins from one address that are checked, or held back, at the same time."""
+"""Log-ins from one network whose passwords are checked at the same time."""
 
 MOST_WAITING = 16
 """Others from there that wait for their turn; who comes then is told to try later."""
 
-REMEMBERED = 10_000
-"""Addresses and names with failures: a few megabytes."""
+POLL_S = 0.1
+"""Of who waits for a turn that another process may give back early."""
+
+UNNOTED_DELAY_S = 1.0
+"""Of the answer to a failure that could not be counted."""
+
+WELCOME = 10_000
+"""Pairs of address and name that are known to go together: a few megabytes."""
 
 MAX_NAME = 320
-"""Characters of a name that is kept: no address has more."""
-
-
-@dataclass(slots=True)
-class _Failures:
-    count: int
-    last: float
+"""Characters of a name that is no address: no address has more."""
 
 
 @dataclass(slots=True)
 class _Door:
-    """Who is at it from one address."""
+    """Who is at it from one network."""
 
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     present: int = 0
@@ -61,53 +59,104 @@ class Doorkeeper:
     def __init__(
         self,
         directory: Directory,
+        penalties: Penalties,
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._directory = directory
+        self._penalties = penalties
         self._clock = clock
         self._sleep = sleep
-        self._doors: dict[str, _Door] = {}
-        self._failures: dict[str, _Failures] = {}
-        """By address or name; who failed last is at the end."""
+        self._waiting: dict[str, _Door] = {}
+        """By address: anybody who wants to log in."""
+        self._checking: dict[str, _Door] = {}
+        """By the network around it, which for IPv6 is a /48, as a customer of a provider may have: the password of
+        each is the next to be hashed."""
+        self._welcome: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     async def authenticate(self, login: str, password: str, *, service: str, host: str) -> Account:
         """As the Directory does, for a client at `host`. Raises Transient also when too many log in from there."""
-        address = _network(host)
-        door = self._doors.setdefault(address, _Door())
+        address, name = _network(host, 64), _name(login)
+        async with self._present(self._waiting, address):
+            if not await self._has_turn(address, name):
+                raise Transient(f"log-ins from {address} fail, and too many come at a time")
+            async with self._present(self._checking, _network(host, 48)) as door, door.turns:
+                try:
+                    account = await self._directory.authenticate(login, password, service=service)
+                except AuthenticationFailed:
+                    if not await self._noted(self._penalties.failed(address, name)):
+                        await self._sleep(UNNOTED_DELAY_S)
+                    raise
+        await self._noted(self._penalties.succeeded(address, name))
+        self._welcome[address, name] = None
+        self._welcome.move_to_end((address, name))
+        if len(self._welcome) > WELCOME:
+            self._welcome.popitem(last=False)
+        return account
+
+    @asynccontextmanager
+    async def _present(self, doors: dict[str, _Door], network: str) -> AsyncIterator[_Door]:
+        """Raises Transient when too many are there already."""
+        door = doors.setdefault(network, _Door())
         if door.present >= AT_ONCE + MOST_WAITING:
-            raise Transient(f"too many log-ins wait from {address}")
+            raise Transient(f"too many log-ins wait from {network}")
         door.present += 1
         try:
-            async with door.turns:
-                try:
-                    return await self._directory.authenticate(login, password, service=service)
-                except AuthenticationFailed:
-                    names = (f"address {address}", f"name {login[:MAX_NAME].casefold()}")
-                    await self._sleep(max([self._note(name) for name in names]))
-                    raise
+            yield door
         finally:
             door.present -= 1
             if not door.present:
-                del self._doors[address]
+                del doors[network]
 
-    def _note(self, name: str) -> float:
-        """Count a failure; how long to hold back the answer."""
-        now = self._clock()
-        known = self._failures.pop(name, None)
-        count = known.count + 1 if known is not None and now - known.last < FORGET_S else 1
-        self._failures[name] = _Failures(count, now)
-        if len(self._failures) > REMEMBERED:
-            del self._failures[next(iter(self._failures))]
-        doublings = min(count - FREE_FAILURES - 1, 10)
-        return min(FIRST_DELAY_S * 2**doublings, LONGEST_DELAY_S) if doublings >= 0 else 0.0
+    async def _has_turn(self, address: str, name: str) -> bool:
+        """Wait until a password for `name` from `address` may be looked at; False: that would take too long."""
+        began = self._clock()
+        waited = 0.0
+        try:
+            while left := await self._left(address, name, waited):
+                if waited > LONGEST_DELAY_S:
+                    return False
+                await self._sleep(min(left, POLL_S))
+                waited = self._clock() - began
+        except TemporaryError as error:
+            maillog.problem(what="log-in penalties", error=str(error))
+        if waited:
+            maillog.login_slowed(user=name, peer=address, wait_s=waited)
+        return True
+
+    async def _left(self, address: str, name: str, waited: float) -> float:
+        """How much longer to wait; 0: it is their turn."""
+        left = self._penalties.wait_s(address)
+        if (address, name) not in self._welcome:
+            of_name = min(delay_s(self._penalties.failures(name)), LONGEST_DELAY_OF_NAME_S)
+            left = max(left, of_name - waited)
+        if left > 0:
+            return left
+        return 0.0 if await self._penalties.take_turn(address) else POLL_S
+
+    async def _noted(self, note: Awaitable[None]) -> bool:
+        """Nobody is kept out because the engine cannot write."""
+        try:
+            await note
+        except TemporaryError as error:
+            maillog.problem(what="log-in penalties", error=str(error))
+            return False
+        return True
 
 
-def _network(host: str) -> str:
-    """What counts as one address: of IPv6 a /64, which one host can have all to itself."""
+def _name(login: str) -> str:
+    """One text for all spellings of an address."""
+    try:
+        return Address.parse(login).key
+    except AddressError:
+        return login[:MAX_NAME].casefold()
+
+
+def _network(host: str, bits: int) -> str:
+    """What counts as one address: all of IPv4; of IPv6 a /64, which one host can have all to itself."""
     if ":" not in host:
         return host
     import ipaddress  # most clients of most hosts have IPv4
 
-    return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
+    return str(ipaddress.ip_network((host.partition("%")[0], bits), strict=False))

@@ -215,7 +215,7 @@ class PopSession:
         try:
             self._opened = await self._open(credentials)
         except AuthenticationFailed as error:
-            maillog.login_failed(user=login, mechanism=mechanism)
+            maillog.login_failed(user=login, mechanism=mechanism, peer=self._terms.peer_host)
             await self._count_error(reply_to(error), output)
         except Conflict as error:
             maillog.maildrop_in_use(user=login)

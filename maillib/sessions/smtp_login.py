@@ -72,7 +72,7 @@ class LogIn:
                 credentials.login, credentials.password, service="smtp", host=self._host
             )
         except AuthenticationFailed:
-            maillog.login_failed(user=credentials.login[:MAX_NAME], mechanism=self._mechanism)
+            maillog.login_failed(user=credentials.login[:MAX_NAME], mechanism=self._mechanism, peer=self._host)
             return Reply(535, "5.7.8", "User name or password is wrong")
         except TemporaryError as error:
             maillog.problem(what="log-in", error=str(error))

@@ -10,6 +10,7 @@ from maillib.memory.blobs import MemoryBlobs
 from maillib.memory.directory import MemoryDirectory
 from maillib.memory.index import MemoryIndex
 from maillib.memory.leases import MemoryLeases
+from maillib.memory.penalties import MemoryPenalties
 from maillib.ports.blobs import Blobs
 from maillib.ports.index import INBOX, Index, NewMessage
 from maillib.ports.leases import Leases
@@ -38,7 +39,7 @@ class PopWorld:
 
     def __post_init__(self) -> None:
         self.directory = MemoryDirectory()
-        self.doorkeeper = Doorkeeper(self.directory)
+        self.doorkeeper = Doorkeeper(self.directory, MemoryPenalties())
         memory = MemoryBlobs()
         self.blobs: Blobs = memory
         self.index: Index = MemoryIndex(memory, self.directory.account)

@@ -12,6 +12,7 @@ from typing import Literal, cast
 from maillib.address import Address
 from maillib.errors import MailError
 from maillib.memory.directory import MemoryDirectory
+from maillib.memory.penalties import MemoryPenalties
 from maillib.ports.queue import Envelope, Queue, QueueId
 from maillib.runtime.service import ConnectionInfo, Registry
 from maillib.runtime.smtp import SmtpConnection
@@ -95,7 +96,7 @@ class SmtpWorld:
     def __post_init__(self) -> None:
         self.directory = MemoryDirectory()
         self.queue = Shelf()
-        self.doorkeeper = Doorkeeper(self.directory)
+        self.doorkeeper = Doorkeeper(self.directory, MemoryPenalties())
 
     def session(self, info: ConnectionInfo) -> SmtpSession:
         terms = Terms(
