@@ -158,7 +158,7 @@ def proxy_failed(*, peer: str, error: str) -> None:
 
 
 def disconnected(*, reason: str, duration_s: float, user: str | None = None) -> None:
-    """A session has ended: `quit`, `lost`, `timeout`, `goodbye`, `errors`, `tls`, `taken-over`, `aborted`; `failed`, `bug`: ours."""
+    """A session ended: `quit` `lost` `timeout` `goodbye` `errors` `tls` `taken-over` `aborted`; ours: `failed` `bug`."""
     _emit("info", "disconnected", reason=reason, duration_s=f"{duration_s:.3f}", user=user)
 
 

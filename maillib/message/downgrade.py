@@ -1,8 +1,8 @@
 """A message with UTF-8 in its header, for readers who know ASCII only: the simplified downgrade of RFC 6858.
 
 What it does to the header: an address that is not ASCII becomes an invalid one whose display name is the original
-(§2.1), a display name becomes encoded words, Subject too (§2.3), parameters of MIME fields that are not ASCII go (§2.2),
-and so do other fields that are not (§2.4). Fields in ASCII, and the body, pass octet for octet.
+(§2.1), a display name becomes encoded words, Subject too (§2.3); what else is not ASCII goes, be it a parameter of a
+MIME field (§2.2) or another field (§2.4). Fields in ASCII, and the body, pass octet for octet.
 
 A header with octets beyond ASCII that are not UTF-8 is no internationalized one (RFC 6532 §3.1) but broken mail from
 elsewhere; it passes as it came, as everywhere.
