@@ -56,9 +56,11 @@ def os_errors() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _NO_SPACE:
-            raise StoreFull(str(error)) from error
-        raise Transient(str(error)) from error
+        raise translated(error) from error
+
+
+def translated(error: OSError) -> StoreFull | Transient:
+    return StoreFull(str(error)) if error.errno in _NO_SPACE else Transient(str(error))
 
 
 def refuse_network_file_system(path: Path) -> None:

@@ -1,84 +1,207 @@
-"""How the spool writes, reads and guards its single files. All of it blocks.
+"""How the spool opens, writes and reads: every name within a folder that is held open.
 
 Guarantees: no link is followed and no existing file is written over, so that a name put there by somebody else leads
-nowhere; whatever is wrong with one file leaves as an error about that file.
+nowhere, and neither does a folder that is exchanged while it is used; whatever is wrong with one file leaves as an
+error that names it. All of it blocks.
 """
 
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
-from maillib.embedded.files import FILE_MODE, make_directory, os_errors, write_all
+from maillib.embedded.files import DIRECTORY_MODE, FILE_MODE, os_errors, translated, write_all
 from maillib.embedded.queue_envelope import MAX_OCTETS
 from maillib.errors import ConfigError, NotFound, StoreUnusable, Transient
 
 _PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR})
 """Errors of this process or moment; any other one that a file gives when it is read is that file's own."""
 
+_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""What no later attempt of this process will be spared."""
 
-def make_private(folder: Path) -> None:
-    """Make a folder unless it is there. Raises ConfigError when others may write to it, or it is not ours.
-
-    Root may look after anybody's spool, and what root makes goes to the owner of the folder around it.
-    """
-    if not folder.exists():
-        make_directory(folder)
-        give_to_owner(folder)
-    status = folder.lstat()
-    if not stat.S_ISDIR(status.st_mode):
-        raise ConfigError(f"{folder} is no directory")
-    if os.geteuid() not in (status.st_uid, 0):
-        raise ConfigError(f"{folder} belongs to user {status.st_uid}; run this as that user, not as {os.geteuid()}")
-    if status.st_mode & 0o022:
-        raise ConfigError(f"{folder} can be written by others: chmod go-w")
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def give_to_owner(path: Path) -> None:
-    """Made by root, it gets the owner of the folder that it is in."""
-    if os.geteuid() == 0:
-        around = path.parent.stat()
+class Folder:
+    """A directory, held open. What its methods raise is an OSError with the whole path, unless they say more."""
+
+    def __init__(self, path: Path, *, within: "Folder | None" = None) -> None:
+        """Open it, and make it if it is not there.
+
+        Raises ConfigError when it is no directory, when others may write to it, when it is not ours; Transient. Root
+        may look after anybody's spool, and what root makes goes to the owner of the folder around it.
+        """
+        self.path = path
+        around = None if within is None else within.fd
+        name = str(path) if within is None else path.name
+        try:
+            is_new = _make_missing(name, around)
+            self.fd: int = os.open(name, _OPEN_FOLDER, dir_fd=around)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                raise ConfigError(f"{path} is no directory") from None
+            if error.errno in _REFUSED:
+                raise ConfigError(f"{path}: {error.strerror}") from None
+            raise translated(error) from error
+        try:
+            if is_new:
+                self._settle(within)
+            self._refuse_strangers()
+        except BaseException:
+            self.close()
+            raise
+
+    def _settle(self, within: "Folder | None") -> None:
         with os_errors():
-            os.chown(path, around.st_uid, around.st_gid, follow_symlinks=False)
+            if within is not None:
+                give_to_owner(self.fd, within)
+                within.sync()
+            else:
+                around = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    os.fsync(around)
+                finally:
+                    os.close(around)
+
+    def _refuse_strangers(self) -> None:
+        status = os.fstat(self.fd)
+        if os.geteuid() not in (status.st_uid, 0):
+            raise ConfigError(
+                f"{self.path} belongs to user {status.st_uid}; run this as that user, not as {os.geteuid()}"
+            )
+        if status.st_mode & 0o022:
+            raise ConfigError(f"{self.path} can be written by others: chmod go-w")
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    # Names
+
+    def names(self) -> list[str]:
+        """A listing has an open file, and so a place in the directory, of its own."""
+        fd = os.open(".", _OPEN_FOLDER, dir_fd=self.fd)
+        try:
+            return os.listdir(fd)  # noqa: PTH208 - there is no path to what is held open
+        finally:
+            os.close(fd)
+
+    def status(self, name: str) -> os.stat_result:
+        """Of a link: of the link itself."""
+        try:
+            return os.stat(name, dir_fd=self.fd, follow_symlinks=False)
+        except OSError as error:
+            self._raise(error, name)
+
+    def has(self, name: str) -> bool:
+        with suppress(FileNotFoundError):
+            self.status(name)
+            return True
+        return False
+
+    def rename(self, name: str, target: "Folder", new_name: str) -> None:
+        try:
+            os.rename(name, new_name, src_dir_fd=self.fd, dst_dir_fd=target.fd)
+        except OSError as error:
+            self._raise(error, name)
+
+    def remove(self, name: str) -> bool:
+        """Whether it was there."""
+        try:
+            os.unlink(name, dir_fd=self.fd)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            self._raise(error, name)
+        return True
+
+    def remove_folder(self, name: str) -> None:
+        try:
+            os.rmdir(name, dir_fd=self.fd)
+        except OSError as error:
+            self._raise(error, name)
+
+    def set_time(self, name: str, modified_s: float) -> None:
+        try:
+            os.utime(name, ns=_both_times(modified_s), dir_fd=self.fd, follow_symlinks=False)
+        except OSError as error:
+            self._raise(error, name)
+
+    def sync(self) -> None:
+        """Names made, renamed or removed here are on disk when this returns."""
+        try:
+            os.fsync(self.fd)
+        except OSError as error:
+            self._raise(error, "")
+
+    # Files
+
+    def create(self, name: str) -> int:
+        """A descriptor to write to a new file."""
+        try:
+            return os.open(name, _CREATE, FILE_MODE, dir_fd=self.fd)
+        except OSError as error:
+            self._raise(error, name)
+
+    def write_new(self, name: str, octets: bytes, modified_s: float | None = None) -> None:
+        """A new file, whole and on disk; its name is once the folder is synced."""
+        fd = self.create(name)
+        try:
+            write_all(fd, octets)
+            if modified_s is not None:
+                os.utime(fd, ns=_both_times(modified_s))
+            os.fsync(fd)
+        except OSError as error:
+            self._raise(error, name)
+        finally:
+            os.close(fd)
+
+    def read(self, name: str) -> bytes:
+        """Raises NotFound, Transient; StoreUnusable: what is there cannot be read, now or later."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+            try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_OCTETS:
+                    raise StoreUnusable(f"{self.path}/{name} is no file of at most {MAX_OCTETS} octets")
+                return os.read(fd, status.st_size)
+            finally:
+                os.close(fd)
+        except FileNotFoundError:
+            raise NotFound(f"{self.path}/{name} is not there") from None
+        except OSError as error:
+            error.filename = f"{self.path}/{name}"
+            if error.errno in _PASSING:
+                raise Transient(str(error)) from error
+            raise StoreUnusable(str(error)) from error
+
+    def _raise(self, error: OSError, name: str) -> NoReturn:
+        """It has only the name within the folder, or none."""
+        error.filename = f"{self.path}/{name}"
+        raise error
 
 
-def write_new(path: Path, octets: bytes, modified_s: float | None = None) -> None:
-    """A new file, whole and on disk. Raises OSError, StoreUnusable."""
-    if len(octets) > MAX_OCTETS:
-        raise StoreUnusable(f"{path}: an envelope of {len(octets)} octets; {MAX_OCTETS} are the most")
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
+def give_to_owner(fd: int, folder: Folder) -> None:
+    """What root has just made in a folder gets the owner of the folder. Raises OSError."""
+    if os.geteuid() == 0:
+        around = os.fstat(folder.fd)
+        os.fchown(fd, around.st_uid, around.st_gid)
+
+
+def _make_missing(name: str, around: int | None) -> bool:
+    """Whether it was missing. One that is there may be on a file system that can only be read."""
     try:
-        write_all(fd, octets)
-        if modified_s is not None:
-            os.utime(fd, ns=_both_times(modified_s))
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def set_time(path: Path, modified_s: float) -> None:
-    os.utime(path, ns=_both_times(modified_s), follow_symlinks=False)
+        os.stat(name, dir_fd=around, follow_symlinks=False)
+    except FileNotFoundError:
+        with suppress(FileExistsError):  # another process was faster
+            os.mkdir(name, DIRECTORY_MODE, dir_fd=around)
+        return True
+    return False
 
 
 def _both_times(modified_s: float) -> tuple[int, int]:
     nanoseconds = int(modified_s * 1_000_000_000)
     return nanoseconds, nanoseconds
-
-
-def read_whole(path: Path) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_OCTETS:
-                raise StoreUnusable(f"{path} is no file of at most {MAX_OCTETS} octets")
-            with open(fd, "rb", closefd=False) as file:
-                return file.read()
-        finally:
-            os.close(fd)
-    except FileNotFoundError:
-        raise NotFound(f"{path} is not there") from None
-    except OSError as error:
-        if error.errno in _PASSING:
-            raise Transient(str(error)) from error
-        raise StoreUnusable(str(error)) from error

@@ -1,7 +1,7 @@
 """Which message is next: what one spool process knows of the messages that wait. In memory; loses nothing when it ends.
 
-It is filled from folder listings, so a message costs a name and a time until its turn comes. What another process has
-claimed meanwhile is found out at the claim.
+It is filled from folder listings and by who queues something, so a message costs a name and a time until its turn
+comes. What another process has claimed meanwhile is found out at the claim.
 """
 
 import heapq
@@ -26,9 +26,14 @@ class Schedule:
     def has_incoming(self) -> bool:
         return bool(self._incoming)
 
-    def set_incoming(self, ids: Sequence[QueueId]) -> None:
-        """All that is in incoming/, oldest first."""
-        self._incoming = deque(ids)
+    def add_incoming(self, ids: Sequence[QueueId]) -> None:
+        """New ones, younger than those that are known."""
+        self._incoming.extend(ids)
+
+    def merge_incoming(self, ids: Sequence[QueueId]) -> None:
+        """What was found in incoming/, oldest first; what has been added since stays, after it."""
+        found = set(ids)
+        self._incoming = deque([*ids, *(one for one in self._incoming if one not in found)])
 
     def add_deferred(self, entries: Iterable[tuple[float, QueueId]]) -> None:
         """Due times (Unix time); each replaces what was known of that message."""
@@ -40,6 +45,14 @@ class Schedule:
         else:
             for entry in news:
                 heapq.heappush(self._deferred, entry)
+
+    def unknown(self, ids: Sequence[QueueId]) -> list[QueueId]:
+        """Those of them that it does not have as deferred."""
+        return [queue_id for queue_id in ids if queue_id not in self._due]
+
+    def bring_forward(self, latest: float, now_s: float) -> None:
+        """Let what is due after `latest` be due now."""
+        self.add_deferred([(now_s, queue_id) for queue_id, due in self._due.items() if due > latest])
 
     def take(self, now_s: float) -> tuple[QueueId, QueueState] | None:
         """A message whose time has come, which is forgotten here; None: there is none.

@@ -2,12 +2,13 @@
 
 import asyncio
 import itertools
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from maillib.errors import Conflict, NotFound
+from maillib.errors import Conflict, NotFound, StoreFull
 from maillib.memory.blobs import MemoryBlobs
 from maillib.ports.queue import Claim, Draft, Envelope, QueueId, QueueItem, QueueState
 
@@ -25,9 +26,13 @@ class _Message:
 class MemoryQueue:
     """The Queue port; keeps bodies in `blobs`."""
 
-    def __init__(self, blobs: MemoryBlobs, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, blobs: MemoryBlobs, *, clock: Callable[[], float] = time.time, capacity_octets: int = sys.maxsize
+    ) -> None:
+        """`capacity_octets`: what all bodies together may have."""
         self._blobs = blobs
         self._clock = clock
+        self._capacity_octets = capacity_octets
         self._messages: dict[QueueId, _Message] = {}
         self._numbers = itertools.count(1)
         self._changed = asyncio.Event()
@@ -39,9 +44,13 @@ class MemoryQueue:
         """Queue a message, unless it is queued already."""
         if queue_id in self._messages:
             return
+        self._refuse_more_than_room(len(octets))
         claim = Claim(id=queue_id, envelope=envelope, body=self._blobs.store(octets), size_octets=len(octets))
         self._messages[queue_id] = _Message(queue_id, claim, QueueState.INCOMING)
         self._changed.set()
+
+    async def check_room(self, octets: int) -> None:
+        self._refuse_more_than_room(octets)
 
     async def claim(self, limit: int) -> Sequence[Claim]:
         now = self._clock()
@@ -99,6 +108,11 @@ class MemoryQueue:
 
     async def close(self) -> None:
         """Nothing to wait for."""
+
+    def _refuse_more_than_room(self, octets: int) -> None:
+        used = sum(message.claim.size_octets for message in self._messages.values())
+        if used + octets > self._capacity_octets:
+            raise StoreFull(f"{used} of {self._capacity_octets} octets are used, {octets} more do not fit")
 
     def _find(self, queue_id: QueueId) -> _Message:
         try:

@@ -112,6 +112,12 @@ class Queue(Protocol):
         whoever holds the claim that the ID is derived from may give one.
         """
 
+    async def check_room(self, octets: int) -> None:
+        """Whether a message of that size could be queued now; 0: of any size. A look at the disk serves for a moment.
+
+        Raises StoreFull: there is no room; Transient.
+        """
+
     async def claim(self, limit: int) -> Sequence[Claim]:
         """At most `limit` messages whose time has come; empty: none now.
 

@@ -16,13 +16,18 @@ from pathlib import Path
 import pytest
 
 from maillib.address import Address
+from maillib.embedded import queue_accept
 from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.directory import EmbeddedDirectory
 from maillib.embedded.index import EmbeddedIndex
 from maillib.embedded.queue import EmbeddedQueue
+from maillib.embedded.queue_accept import NewMessage, begin_body
 from maillib.embedded.queue_check import check
+from maillib.embedded.queue_claims import Claims
 from maillib.embedded.queue_envelope import StoredEnvelope
 from maillib.embedded.queue_folders import SpoolFolders
+from maillib.embedded.queue_recovery import recover
+from maillib.embedded.queue_room import Room
 from maillib.ports.index import INBOX
 from maillib.ports.queue import Envelope, QueueId, QueueState, Recipient
 from maillib.settings.spool import SpoolSettings
@@ -43,26 +48,31 @@ ENVELOPE = Envelope(
 STORED = StoredEnvelope(id=ID, envelope=ENVELOPE, size_octets=len(BODY))
 
 
-def accept(folders: SpoolFolders) -> None:
-    fd = folders.create(ID, again=False)
-    os.write(fd, BODY)
-    folders.accept(STORED, fd, again=False)
-    folders.sync_accepted()
-    os.close(fd)
+def accept(state_dir: Path, *, again: bool = False, long: bool = False) -> None:
+    """`long`: as a message that did not stay in memory."""
+    folders = SpoolFolders(state_dir)
+    fd = begin_body(folders, ID, again=again) if long else None
+    message = NewMessage(stored=STORED, octets=BODY, fd=fd, again=again)
+    assert queue_accept.accept(folders, Room(folders.messages), [message]) == [None]
+    folders.close()
+
+
+def claim(folders: SpoolFolders, state: QueueState = QueueState.INCOMING) -> Claims:
+    claims = Claims(folders)
+    assert claims.claim(ID, state) == STORED
+    return claims
 
 
 def queued(state_dir: Path) -> list[QueueState]:
     """States of all messages after a new spool has started; whatever is queued is whole, and nothing else is there."""
     folders = SpoolFolders(state_dir)
-    folders.become_owner()
-    folders.recover(0)
+    recover(folders, 0)
     found = check(folders, LONG_AFTER)
     assert found.damaged == ()
     entries = list(folders.entries())
-    names = sorted(path.name for path in folders.messages.iterdir())
-    assert names == [f"{entry.id}.eml" for entry in entries]
-    folders.leave()
-    assert list((state_dir / "spool" / "active").iterdir()) == []
+    assert sorted(folders.messages.names()) == [f"{entry.id}.eml" for entry in entries]
+    assert folders.active.names() == []
+    folders.close()
     return [entry.state for entry in entries]
 
 
@@ -73,7 +83,7 @@ def every_step(
     for step in itertools.count(1):
         state_dir = tmp_path / str(step)
         state_dir.mkdir()
-        SpoolFolders(state_dir)
+        SpoolFolders(state_dir).close()
         prepare(state_dir)
 
         def run(state_dir: Path = state_dir) -> None:
@@ -91,14 +101,15 @@ def nothing(_: Path) -> None:
 
 
 def put(state_dir: Path) -> None:
-    accept(SpoolFolders(state_dir))
+    accept(state_dir)
 
 
-def test_accepting(tmp_path: Path) -> None:
+@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+def test_accepting(tmp_path: Path, long: bool) -> None:
     """A commit killed anywhere leaves the message whole or not at all; acknowledged, it is there; no litter remains."""
 
     def work(state_dir: Path) -> None:
-        accept(SpoolFolders(state_dir))
+        accept(state_dir, long=long)
         (state_dir / "acknowledged").touch()
 
     for state_dir, finished in every_step(tmp_path, nothing, work):
@@ -108,15 +119,12 @@ def test_accepting(tmp_path: Path) -> None:
             assert states == [QueueState.INCOMING]
 
 
-def test_accepting_again_under_a_given_id(tmp_path: Path) -> None:
+@pytest.mark.parametrize("long", [False, True], ids=["short", "long"])
+def test_accepting_again_under_a_given_id(tmp_path: Path, long: bool) -> None:
     """A commit under a given ID, killed anywhere and repeated, has queued the message exactly once."""
 
     def work(state_dir: Path) -> None:
-        folders = SpoolFolders(state_dir)
-        fd = folders.create(ID, again=True)
-        os.write(fd, BODY)
-        folders.accept(STORED, fd, again=True)
-        os.close(fd)
+        accept(state_dir, again=True, long=long)
 
     for state_dir, _ in every_step(tmp_path, nothing, work):
         work(state_dir)
@@ -128,21 +136,20 @@ def test_working_on_a_message(tmp_path: Path) -> None:
 
     def work(state_dir: Path) -> None:
         folders = SpoolFolders(state_dir)
-        folders.become_owner()
-        assert folders.claim(ID, QueueState.INCOMING) == STORED
-        folders.update(replace(STORED, envelope=replace(ENVELOPE, peer="updated")))
-        folders.defer(replace(STORED, envelope=replace(ENVELOPE, peer="deferred")), 0)
-        assert folders.claim(ID, QueueState.DEFERRED) is not None
-        folders.release(ID)
-        folders.leave()
+        claims = claim(folders)
+        claims.update(replace(STORED, envelope=replace(ENVELOPE, peer="updated")))
+        claims.defer(replace(STORED, envelope=replace(ENVELOPE, peer="deferred")), 0)
+        assert claims.claim(ID, QueueState.DEFERRED) is not None
+        claims.release(ID)
+        claims.leave()
 
     for state_dir, _ in every_step(tmp_path, put, work):
         (state,) = queued(state_dir)
         folders = SpoolFolders(state_dir)
-        folders.become_owner()
-        assert folders.claim(ID, state) is not None
-        folders.done(ID)
-        folders.leave()
+        claims = Claims(folders)
+        assert claims.claim(ID, state) is not None
+        assert claims.finish([ID]) == [None]
+        claims.leave()
         assert queued(state_dir) == []
 
 
@@ -150,10 +157,7 @@ def test_finishing(tmp_path: Path) -> None:
     """An end that was killed anywhere leaves the message whole, to be delivered again, or nothing of it."""
 
     def work(state_dir: Path) -> None:
-        folders = SpoolFolders(state_dir)
-        folders.become_owner()
-        folders.claim(ID, QueueState.INCOMING)
-        folders.done(ID)
+        claim(SpoolFolders(state_dir)).finish([ID])
         (state_dir / "done").touch()
 
     for state_dir, _ in every_step(tmp_path, put, work):
@@ -171,11 +175,9 @@ def test_removing(tmp_path: Path) -> None:
 
     def prepare(state_dir: Path) -> None:
         put(state_dir)
-        folders = SpoolFolders(state_dir)
-        folders.become_owner()
-        folders.claim(ID, QueueState.INCOMING)
-        folders.defer(STORED, 0)
-        folders.leave()
+        claims = claim(SpoolFolders(state_dir))
+        claims.defer(STORED, 0)
+        claims.leave()
 
     for state_dir, finished in every_step(tmp_path, prepare, work):
         states = queued(state_dir)
@@ -189,17 +191,14 @@ def test_recovering(tmp_path: Path) -> None:
     def prepare(state_dir: Path) -> None:
         put(state_dir)
 
-        def claim() -> None:
-            folders = SpoolFolders(state_dir)
-            folders.become_owner()
-            folders.claim(ID, QueueState.INCOMING)
+        def claim_and_die() -> None:
+            claim(SpoolFolders(state_dir))
             os.kill(os.getpid(), signal.SIGKILL)
 
-        assert dies_at(10_000, claim)
+        assert dies_at(10_000, claim_and_die)
 
     def work(state_dir: Path) -> None:
-        (entry,) = SpoolFolders(state_dir).recover(0)
-        assert entry.state is QueueState.INCOMING
+        assert recover(SpoolFolders(state_dir), 0) == 1
 
     for state_dir, _ in every_step(tmp_path, prepare, work):
         assert queued(state_dir) == [QueueState.INCOMING]

@@ -1,0 +1,119 @@
+"""Messages on their way into the spool: the Draft of the port, and the batches in which drafts are accepted.
+
+Guarantees: a small message stays in memory until its commit, which then is one call into a thread for all that commit
+at that moment; of a large one at most a piece is in memory. No call blocks the event loop.
+"""
+
+import os
+from collections.abc import Sequence
+
+from maillib.embedded import queue_accept
+from maillib.embedded.batches import Batches
+from maillib.embedded.files import os_errors, write_all
+from maillib.embedded.queue_accept import NewMessage
+from maillib.embedded.queue_envelope import StoredEnvelope
+from maillib.embedded.queue_folders import SpoolFolders
+from maillib.embedded.queue_room import Room
+from maillib.embedded.queue_wake import Bell
+from maillib.embedded.sqlite import Threads
+from maillib.errors import TemporaryError
+from maillib.ports.queue import Envelope, QueueId
+
+MEMORY_OCTETS = 64 * 1024
+"""What a draft keeps in memory: most messages are smaller, and 500 sessions' worth of it is 32 MiB."""
+
+_MOST = 32
+"""Messages in a batch. More would save little, and each has two files open."""
+
+
+class Acceptance:
+    """Where the drafts of a process come together."""
+
+    def __init__(self, folders: SpoolFolders, bell: Bell, threads: Threads) -> None:
+        self.folders = folders
+        self.threads = threads
+        self.room = Room(folders.messages)
+        self._bell = bell
+        # One at a time: while one waits for the disk, the next one grows.
+        self._batches: Batches[NewMessage, None] = Batches(threads, self._accept, most=_MOST)
+
+    async def accept(self, message: NewMessage) -> None:
+        """Raises StoreFull, Transient: nothing of it is left."""
+        await self._batches.call(message)
+
+    def _accept(self, messages: Sequence[NewMessage]) -> list[TemporaryError | None]:
+        results = queue_accept.accept(self.folders, self.room, messages)
+        accepted = [message.stored.id for message, error in zip(messages, results, strict=True) if error is None]
+        self._bell.ring(accepted)
+        return results
+
+
+class FileDraft:
+    """The Draft port."""
+
+    def __init__(self, acceptance: Acceptance, queue_id: QueueId, *, again: bool) -> None:
+        self._acceptance = acceptance
+        self._id = queue_id
+        self._again = again
+        self._pieces: list[bytes] = []
+        self._held_octets = self._size_octets = 0
+        """In memory; in all."""
+        self._fd: int | None = None
+        """Of ID.eml.tmp, once there is one."""
+
+    @property
+    def id(self) -> QueueId:
+        return self._id
+
+    async def write(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self._held_octets += len(data)
+        self._size_octets += len(data)
+        if self._held_octets > MEMORY_OCTETS:
+            await self._acceptance.threads.run(self._flush)
+
+    async def commit(self, envelope: Envelope) -> None:
+        if self._fd is not None:  # it is long: the others of its batch need not wait for so much of it
+            await self._acceptance.threads.run(self._finish)
+        stored = StoredEnvelope(id=self._id, envelope=envelope, size_octets=self._size_octets)
+        message = NewMessage(stored=stored, octets=b"".join(self._pieces), fd=self._fd, again=self._again)
+        self._fd = None
+        await self._acceptance.accept(message)
+
+    async def abort(self) -> None:
+        self._pieces.clear()
+        if self._fd is not None:
+            await self._acceptance.threads.run(self._discard)
+
+    def _flush(self) -> None:
+        folders, room = self._acceptance.folders, self._acceptance.room
+        try:
+            room.look()
+            room.ask(self._held_octets)
+            with os_errors():
+                if self._fd is None:
+                    self._fd = queue_accept.begin_body(folders, self._id, again=self._again)
+                write_all(self._fd, b"".join(self._pieces))
+        except BaseException:
+            self._discard()
+            raise
+        self._pieces.clear()
+        self._held_octets = 0
+
+    def _finish(self) -> None:
+        self._flush()
+        assert self._fd is not None
+        try:
+            with os_errors():
+                os.fsync(self._fd)
+        except BaseException:
+            self._discard()
+            raise
+
+    def _discard(self) -> None:
+        self._pieces.clear()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+            with os_errors():
+                self._acceptance.folders.messages.remove(f"{self._id}.eml.tmp")
