@@ -1,6 +1,7 @@
 """What one engine does alone, to be traced: `python engine_work.py ENGINE STATE_DIR`.
 
-Says `stored PATH` of what has to be safe. `prepare` makes what the others find: a spool with two bodies.
+Says `stored PATH` of what has to be safe. `prepare` makes what the others find: a spool with two bodies; `forget`
+removes an alias.
 """
 
 import asyncio
@@ -15,11 +16,13 @@ from maillib.address import Address
 from maillib.embedded.blobs import EmbeddedBlobs, spool_ref
 from maillib.embedded.directory import EmbeddedDirectory
 from maillib.embedded.index import EmbeddedIndex
-from maillib.ports.directory import Account, AccountId
+from maillib.ports.directory import Account, AccountId, RemoveAlias
 from maillib.ports.index import INBOX, NewMessage
 from maillib.ports.queue import QueueId
 
 ACCOUNT = AccountId(1)
+GONE = "gone@example.test"
+"""The alias that `forget` removes."""
 
 
 def prepare(state_dir: Path) -> None:
@@ -80,6 +83,12 @@ async def directory(state_dir: Path) -> None:
     await engine.close()
 
 
+async def forget(state_dir: Path) -> None:
+    engine = EmbeddedDirectory(state_dir)
+    await engine.edit([RemoveAlias(address=Address.parse(GONE))])
+    await engine.close()
+
+
 ENGINES = {"index": index, "blobs": blobs, "directory": directory}
 
 
@@ -87,6 +96,8 @@ def main() -> None:
     name, state_dir = sys.argv[1], Path(sys.argv[2])
     if name == "prepare":
         prepare(state_dir)
+    elif name == "forget":
+        asyncio.run(forget(state_dir))
     else:
         asyncio.run(ENGINES[name](state_dir))
 

@@ -49,6 +49,9 @@ class Inode:
     on_disk: bytearray = field(default_factory=bytearray)
     pending: list[Write] = field(default_factory=list)
     size: int = 0
+    mode: int = 0o750
+    synced_count: int = 0
+    """Writes that are on disk: with its number it tells two contents apart."""
 
     def write(self, write: Write) -> None:
         self.pending.append(write)
@@ -59,6 +62,7 @@ class Inode:
         for write in self.pending:
             if write.ended < began:
                 write.apply(self.on_disk)
+                self.synced_count += 1
         self.pending = [write for write in self.pending if write.ended >= began]
 
     @property
@@ -118,6 +122,8 @@ class Disk:
         self.on_disk: dict[Entry, Inode] = {}
         self.pending: list[Change] = []
         """Changes that a power cut may undo, oldest first."""
+        self.version = 0
+        """Grows with every change and every sync."""
         self.unsettled: list[Change] = []
         """Renames that no power cut undoes, but whose old name's directory has not been synced."""
         self._tables: dict[int, dict[int, Descriptor]] = {}
@@ -137,6 +143,7 @@ class Disk:
             else:
                 child.on_disk.extend(path.read_bytes())
                 child.size = len(child.on_disk)
+                child.mode = path.stat().st_mode & 0o777
             self.names[inode, path.name] = self.on_disk[inode, path.name] = child
 
     # Looking
@@ -245,8 +252,13 @@ class Disk:
                 self._change(call, (self._entry(call.path(0)), self._new(is_directory=True)))
             case "mkdirat":
                 self._change(call, (self._entry_at(call, 0), self._new(is_directory=True)))
-            case _ if descriptor is not None:
-                self._use(call, descriptor)
+            case "write" | "writev" | "pwrite64" | "pwritev" | "pwritev2" | "ftruncate" | "fsync" | "fdatasync":
+                if descriptor is not None:
+                    self.version += 1
+                    self._use(call, descriptor)
+            case "sendfile" | "copy_file_range" | "splice" | "fallocate" | "sync_file_range" | "truncate":
+                if descriptor is not None:
+                    raise TraceError(f"line {call.began + 1}: {call.name} to a file is not understood here")
 
     def _use(self, call: Call, descriptor: Descriptor) -> None:
         inode = descriptor.inode
@@ -266,8 +278,6 @@ class Disk:
                     self._sync_directory(inode, call.began)
                 else:
                     inode.sync(call.began)
-            case "sendfile" | "copy_file_range" | "splice" | "fallocate" | "syncfs" | "sync_file_range":
-                raise TraceError(f"line {call.began + 1}: {call.name} to a file is not understood here")
 
     def _open(self, call: Call) -> None:
         at = call.name == "openat"
@@ -279,6 +289,7 @@ class Disk:
             inode = self.top if entry[1] == "" else self.names.get(entry)
             if inode is None and "O_CREAT" in flags:
                 inode = self._new(is_directory=False)
+                inode.mode = int(call.arguments[-1], 8) & 0o750 if call.name != "creat" else 0o640
                 self._change(call, (entry, inode))
         if inode is None:  # not below the root; or a FIFO, a socket
             table.pop(call.result, None)
@@ -312,6 +323,7 @@ class Disk:
         known = tuple((entry, inode) for entry, inode in names if entry is not None)
         if not known:
             return
+        self.version += 1
         change = Change(call.ended, known, known[-1][0][0], {entry[0] for entry, _ in known})
         _carry_out(change, self.names)
         self.pending.append(change)

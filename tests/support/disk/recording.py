@@ -13,11 +13,10 @@ from pathlib import Path
 
 from maillib.address import Address
 from maillib.embedded.directory import EmbeddedDirectory
-from maillib.ports.directory import RemoveAlias
 from maillib.settings.service import Listener
 from maillib.settings.smtp import SmtpSettings
 from maillib.settings.spool import SpoolSettings
-from tests.support.disk import strace
+from tests.support.disk import engine_work, strace
 from tests.support.disk.model import Disk
 from tests.support.disk.promises import FOLDERS
 from tests.support.program import PATIENCE_S, Program, until
@@ -27,11 +26,13 @@ WORKERS = ROOT / "workers"
 SITES = Path(__file__).with_name("sites")
 ENGINE_WORK = Path(__file__).with_name("engine_work.py")
 
-ALICE, BOB, GONE = "alice@example.test", "bob@example.test", "gone@example.test"
+ALICE, BOB = "alice@example.test", "bob@example.test"
 TEAM = "team@example.test"
 """An alias of alice and bob."""
 ABROAD = "abroad@example.test"
 """An alias of bob and somebody in another domain, who has to wait."""
+GONE = engine_work.GONE
+"""An alias of alice, until it is removed: a message that waits for it is then returned to its sender."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +78,18 @@ def record(folder: Path, *, skipped_site: str = "") -> Recording:
     listener = Listener(host="127.0.0.1", port=smtp.port, tls="none", role="mx")
     smtp.change(protocol="smtp", settings=SmtpSettings(), processes=1, listen=(listener,))
     spool.change(protocol="spool", settings=SpoolSettings(), processes=1, listen=())
-    # One strace for both, so that all calls are in one order; the spool starts when a line has been said to the shell.
-    start_both = '"$1" "$2" --config "$3" & read line; "$1" "$4" --config "$5" & wait'
-    words = [sys.executable, *(str(path) for one in (smtp, spool) for path in (one.script, one.file))]
-    with _traced(made, ["sh", "-c", start_both, "sh", *words], skipped_site) as traced:
+    # One strace for all, so that the calls are in one order; a line said to the shell makes it go on.
+    script = f"""
+        {sys.executable} {smtp.script} --config {smtp.file} &
+        read line
+        {sys.executable} {ENGINE_WORK} forget {made.state_dir}
+        {sys.executable} {spool.script} --config {spool.file} &
+        wait
+    """
+    with _traced(made, ["sh", "-c", script], skipped_site) as traced:
         try:
             until(lambda: smtp.status().get("state") == "running", "the SMTP worker")
             _send_all(made, smtp.port, [(BOB, GONE), *[("one@elsewhere.test", TEAM)] * 3])
-            asyncio.run(_forget(made.state_dir))
             assert traced.stdin is not None
             traced.stdin.write("\n")
             traced.stdin.flush()
@@ -141,13 +146,6 @@ async def _furnish(state_dir: Path) -> None:
         await directory.add_account(Address.parse(user))
     for alias, targets in ((TEAM, (ALICE, BOB)), (GONE, (ALICE,)), (ABROAD, (BOB, "partner@elsewhere.test"))):
         await directory.add_alias(Address.parse(alias), [Address.parse(target) for target in targets])
-    await directory.close()
-
-
-async def _forget(state_dir: Path) -> None:
-    """The alias whose message is then returned to its sender."""
-    directory = EmbeddedDirectory(state_dir)
-    await directory.edit([RemoveAlias(address=Address.parse(GONE))])
     await directory.close()
 
 
