@@ -42,9 +42,10 @@ def load() -> "Build":
     from maillib.embedded.penalties import EmbeddedPenalties
     from maillib.embedded.queue import EmbeddedQueue
     from maillib.runtime.service import ConnectionInfo, ConnectionService
-    from maillib.runtime.smtp import SmtpConnection
+    from maillib.runtime.stream import StreamConnection
     from maillib.sessions.doorkeeper import Doorkeeper
-    from maillib.sessions.smtp import SmtpSession, Terms
+    from maillib.sessions.smtp import SmtpSession
+    from maillib.sessions.smtp_transaction import Terms
     from maillib.settings.smtp import SmtpSettings
 
     async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
@@ -56,15 +57,16 @@ def load() -> "Build":
         penalties = EmbeddedPenalties(state_dir)
         doorkeeper = Doorkeeper(directory, penalties)
 
-        def new_connection(info: ConnectionInfo) -> SmtpConnection:
+        def new_connection(info: ConnectionInfo) -> StreamConnection:
             terms = Terms(
                 hostname=config.hostname,
                 submission=info.listener.role == "submission",
+                tls=info.tls,
                 starttls=info.tls_context is not None,
                 cleartext_login=info.listener.cleartext_login,
                 peer_host=info.peer_host,
             )
-            return SmtpConnection(info, SmtpSession(settings, directory, queue, doorkeeper, terms), registry)
+            return StreamConnection(info, SmtpSession(settings, directory, queue, doorkeeper, terms), registry)
 
         async def close() -> None:
             for engine in (queue, penalties, directory):

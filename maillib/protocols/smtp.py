@@ -2,8 +2,7 @@
 
 Guarantees: what is no command, path or parameter raises `Refused` with the reply that says so; an address comes out
 only if nothing but parameters stands around it. Source routes are refused; percent and bang are characters like any.
-Leaves to others: where a line ends (`maillib.runtime.smtp`) and the data (`smtp_data`); what is allowed when (the
-session).
+Leaves to others: where a line ends (`smtp_lines`) and the data (`smtp_data`); what is allowed when (the session).
 """
 
 import re
@@ -32,6 +31,8 @@ class Reply:
 
     def __bytes__(self) -> bytes:
         status = f"{self.status} " if self.status else ""
+        if "\n" not in self.text:
+            return f"{self.code} {status}{self.text}\r\n".encode()
         *first, last = self.text.split("\n")
         return "".join(
             [*(f"{self.code}-{status}{line}\r\n" for line in first), f"{self.code} {status}{last}\r\n"]

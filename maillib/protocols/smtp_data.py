@@ -2,13 +2,21 @@
 
 Only CRLF.CRLF ends it, in whatever pieces it comes. A CR or LF that stands alone is what other readers may take for a
 line end ("SMTP smuggling"): it ends nothing here and is reported, so that the message can be refused at its real end.
+
+Pieces are searched as a whole, never line by line.
 """
 
 _END = b"\r\n.\r\n"
+_BEGINNINGS = (b"\r\n.\r", b"\r\n.", b"\r\n", b"\r")
+"""Of the end, the longest first."""
+_DOT = b"\r\n."
+"""One that was added, or the end."""
 
 
 class DataDecoder:
     """Takes the octets behind the 354 in pieces; keeps at most four of them."""
+
+    __slots__ = ("_held", "_surplus", "has_bare_line_end")
 
     def __init__(self) -> None:
         self._held = b"\r\n"
@@ -21,14 +29,14 @@ class DataDecoder:
     def feed(self, piece: bytes) -> tuple[bytes, bytes | None]:
         """Octets of the message, and what follows its end; None: the end has not come yet."""
         data = self._held + piece
-        end = data.find(_END)
+        dot = data.find(_DOT)
+        end = dot if dot < 0 or data.startswith(_END, dot) else data.find(_END, dot)
         if end >= 0:
-            return self._decode(data[: end + 2]), data[end + len(_END) :]
-        held = next((n for n in range(min(len(_END) - 1, len(data)), 0, -1) if data.endswith(_END[:n])), 0)
-        self._held = data[len(data) - held :]
-        return self._decode(data[: len(data) - held]), None
+            return self._decode(data[: end + 2], dotted=dot < end), data[end + len(_END) :]
+        self._held = next(filter(data.endswith, _BEGINNINGS), b"")
+        return self._decode(data.removesuffix(self._held), dotted=dot >= 0), None
 
-    def _decode(self, data: bytes) -> bytes:
+    def _decode(self, data: bytes, *, dotted: bool) -> bytes:
         """`data` never ends between CR and LF, nor between CRLF and a dot."""
         if not data:
             return b""
@@ -36,4 +44,4 @@ class DataDecoder:
         if data.count(b"\n") != pairs or data.count(b"\r") != pairs:
             self.has_bare_line_end = True
         surplus, self._surplus = self._surplus, 0
-        return data.replace(b"\r\n.", b"\r\n")[surplus:]
+        return (data.replace(_DOT, b"\r\n") if dotted else data)[surplus:]

@@ -1,64 +1,41 @@
 """What one SMTP connection may do. RFC 5321; RFC 6409 (submission); RFC 4954 (AUTH); RFC 3207 (STARTTLS); RFC 2034.
 
-The carrier (`maillib.runtime.smtp`) hands in lines and octets and sends the replies; the code of a reply says what the
-client sends next: after 354 a message, after 334 an answer, after 220 a TLS handshake, after 221 and 421 nothing.
-
 Guarantees: no relay without log-in; no log-in without TLS unless the listener allows it; an unknown user and a wrong
 password are answered alike; 250 after the data means that the message is durable in the queue; a sender who has logged
 in writes under own addresses only. Mail for a user who is not there is refused at RCPT, so that no bounce is owed.
 """
 
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-
 from maillib import maillog
 from maillib.address import Address
-from maillib.errors import LocalError, NotFound, TemporaryError
-from maillib.message.received import Hop
-from maillib.ports.directory import Directory
-from maillib.ports.queue import Envelope, Queue, Recipient
+from maillib.dialog import Carrier, Next
+from maillib.errors import NotFound, PeerError, TemporaryError
+from maillib.ports.directory import Account, Directory
+from maillib.ports.queue import Queue
 from maillib.protocols import sasl, smtp
 from maillib.protocols.smtp import Refused, Reply
+from maillib.protocols.smtp_lines import CommandLines
 from maillib.sessions.doorkeeper import Doorkeeper
 from maillib.sessions.smtp_login import LogIn
-from maillib.sessions.smtp_message import IncomingMessage, Rules, reply_to
+from maillib.sessions.smtp_message import IncomingMessage, reply_to
+from maillib.sessions.smtp_patience import IDLE_COMMANDS, Patience
+from maillib.sessions.smtp_transaction import Greeted, Terms, Transaction
 from maillib.settings.smtp import SmtpSettings
 
-LONGEST_DELAY_S = 5.0
-"""Of a reply to a session that makes many errors: a dozen wrong passwords are still told within a minute."""
-
-IDLE_COMMANDS = frozenset(("EHLO", "HELO", "RSET", "NOOP", "VRFY", "HELP"))
-"""Always answered, and worth nothing to who has mail to send."""
+SLOWEST_OCTETS = 1024
+"""So much of a message has to come within the time that a command may take."""
 
 COMMANDS = frozenset(
     ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What holds for a connection from its first moment."""
-
-    hostname: str
-    submission: bool
-    """Role submission; else mx."""
-    starttls: bool
-    """TLS is to be had by STARTTLS."""
-    cleartext_login: bool
-    peer_host: str
-
-
-@dataclass(slots=True)
-class Transaction:
-    """From MAIL to the end of DATA. RFC 5321 §3.3."""
-
-    mail: smtp.Mail
-    recipients: dict[str, Address] = field(default_factory=dict)
-    """By `Address.key`: who is named twice gets one copy."""
-
-
 class SmtpSession:
     """One connection."""
+
+    __slots__ = (
+        "_client", "_directory", "_doorkeeper", "_lines", "_login", "_message", "_octets_came", "_patience", "_queue",
+        "_settings", "_terms", "_tls", "_transaction", "_verb",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -75,72 +52,85 @@ class SmtpSession:
         self._queue = queue
         self._doorkeeper = doorkeeper
         self._terms = terms
-        self._delay_step_s = delay_step_s
-        self._cipher: str | None = None
-        self._client_name: str | None = None
-        """From HELO or EHLO."""
-        self._extended = False
-        self._login = LogIn(doorkeeper, terms.peer_host)
+        self._patience = Patience(settings, terms.hostname, delay_step_s)
+        self._lines = CommandLines()
+        self._tls = terms.tls
+        self._client: Greeted | None = None
+        self._login: LogIn | None = None
+        """From the first AUTH on."""
         self._transaction: Transaction | None = None
         self._message: IncomingMessage | None = None
+        """From the 354 to the end of the data."""
+        self._octets_came = 0
+        """Of a message, since time was given to the client."""
         self._verb = ""
         """The command being served; empty: none."""
-        self._errors = 0
-        self._idle_commands = 0
 
     # What the carrier asks
 
     @property
     def user(self) -> str | None:
-        return str(self._login.account.address) if self._login.account else None
+        return str(self._account.address) if self._account else None
 
     @property
     def doing(self) -> str:
         if self._message is not None:
             return f"DATA {self._message.size_octets} octets"
-        return "AUTH" if self._login.is_going_on else self._verb or "waiting"
-
-    @property
-    def delay_s(self) -> float:
-        """How long the next reply is to be held back. Many errors are made by guessing, seldom by a person."""
-        too_many = self._errors - self._settings.max_errors // 2
-        return min(max(0.0, too_many * self._delay_step_s), LONGEST_DELAY_S)
+        return "AUTH" if self._is_logging_in else self._verb or "waiting"
 
     @property
     def timeout_s(self) -> float:
         return self._settings.command_timeout
 
-    def greeting(self) -> bytes:
-        return bytes(Reply(220, None, f"{self._terms.hostname} ESMTP Postroom"))
+    async def greet(self, output: Carrier) -> Next:
+        await output.send(bytes(Reply(220, None, f"{self._terms.hostname} ESMTP Postroom")))
+        return Next.NEED_DATA
 
-    def goodbye(self) -> bytes:
+    def receive(self, data: bytes) -> None:
+        self._lines.receive(data)
+
+    async def advance(self, output: Carrier) -> Next:
+        if self._message is not None:
+            return await self._take_octets(self._message, output)
+        try:
+            line = self._lines.line()
+        except Refused as refused:
+            maillog.bad_command(command="unknown", reply=str(refused))
+            await output.send(bytes(refused.reply))
+            raise PeerError("errors") from None
+        if line is None:
+            return Next.NEED_DATA
+        reply = await (self._answer(line) if self._is_logging_in else self._command(line, output))
+        return await self._say(reply, output)
+
+    def tls_started(self) -> None:
+        """Forget everything from before it. RFC 3207 §4.2."""
+        self._tls = True
+        self._lines = CommandLines()
+        self._client = None
+        self._login = None
+        self._transaction = None
+
+    def goodbye(self) -> bytes | None:
+        if self._message is not None or self._is_logging_in:
+            return None
         return bytes(Reply(421, "4.3.2", f"{self._terms.hostname} shutting down"))
 
     def timed_out(self) -> bytes:
         return bytes(Reply(421, "4.4.2", f"{self._terms.hostname} waited too long"))
 
-    def endless_line(self) -> bytes:
-        maillog.bad_command(command="unknown", reply="line too long")
-        return bytes(Reply(500, "5.5.2", "Line too long"))
+    async def closed(self) -> None:
+        if self._message is not None:
+            await self._message.close()
 
-    def bare_line_end(self) -> bytes:
-        maillog.bad_command(command="unknown", reply="bare LF")
-        return bytes(Reply(500, "5.5.2", "Lines end with CRLF; an LF alone is not accepted"))
+    # One step
 
-    def tls_started(self, version: str, cipher: str) -> None:
-        """Forget everything from before it. RFC 3207 §4.2."""
-        self._cipher = f"{version} {cipher}"
-        self._client_name = None
-        self._extended = False
-        self._login = LogIn(self._doorkeeper, self._terms.peer_host)
-        self._transaction = None
-
-    async def command(self, line: bytes) -> bytes:
-        """The reply to a line, given without its end."""
+    async def _command(self, line: bytes, output: Carrier) -> Reply:
         try:
             self._verb, argument = smtp.split_command(line)
-            self._idle_commands += self._verb in IDLE_COMMANDS
-            reply = await self._serve(self._verb, argument)
+            if self._verb in IDLE_COMMANDS:
+                self._patience.note_idle()
+            reply = await self._serve(self._verb, argument, output)
         except Refused as refused:
             # never a word that we do not know: it may be a password that came out of turn
             maillog.bad_command(command=self._verb if self._verb in COMMANDS else "unknown", reply=str(refused))
@@ -150,33 +140,41 @@ class SmtpSession:
             reply = reply_to(error)
         finally:
             self._verb = ""
-        return self._counted(reply)
+        return self._patience.judge(reply)
 
-    async def answer(self, line: bytes) -> bytes:
-        """The reply to what followed a 334."""
+    async def _answer(self, line: bytes) -> Reply:
+        """To what followed a 334."""
+        assert self._login is not None
         try:
             reply = await self._login.answer(line)
         except Refused as refused:
             maillog.bad_command(command="AUTH", reply=str(refused))
             reply = refused.reply
-        return self._counted(reply)
+        return self._patience.judge(reply)
 
-    async def receive(self, octets: bytes) -> bytes | None:
-        """Octets of the message that a 354 invited; what follows its end, None: it has not come yet."""
-        if self._message is None:
-            raise LocalError("octets of a message that nobody invited")
-        return await self._message.receive(octets)
+    async def _take_octets(self, message: IncomingMessage, output: Carrier) -> Next:
+        octets = self._lines.take()
+        if not octets:
+            return Next.NEED_DATA
+        rest = await message.receive(octets)
+        if rest is not None:
+            self._lines.receive(rest)
+            self._octets_came = 0
+            return await self._say(await self._message_received(message), output)
+        self._octets_came += len(octets)
+        if self._octets_came < SLOWEST_OCTETS:
+            return Next.NEED_DATA
+        self._octets_came = 0
+        return Next.AGAIN
 
-    async def message_received(self) -> bytes:
-        """The reply to a message whose end has come."""
-        message, transaction = self._message, self._transaction
-        if message is None or transaction is None:
-            raise LocalError("the end of a message that nobody invited")
+    async def _message_received(self, message: IncomingMessage) -> Reply:
+        transaction = self._transaction
+        assert transaction is not None
         reply = await message.finish()
         self._message = self._transaction = None
         sender = str(transaction.mail.sender or "<>")
         if reply.code == 250:
-            self._errors = self._idle_commands = 0
+            self._patience.note_mail()
             maillog.accepted(
                 queue_id=reply.text.rpartition(" ")[2],
                 sender=sender,
@@ -186,26 +184,20 @@ class SmtpSession:
             )
         else:
             maillog.rejected(sender=sender, rcpt=None, reply=f"{reply.code} {reply.status} {reply.text}")
-        return self._counted(reply)
+        return self._patience.judge(reply)
 
-    async def closed(self) -> None:
-        if self._message is not None:
-            await self._message.close()
-
-    # Replies
-
-    def _counted(self, reply: Reply) -> bytes:
-        """`reply`, or the last one of a session that has made too many errors or has come to no end of idle commands.
-
-        Only refusals count: who asks for more than we take at a time (452) may go on asking.
-        """
-        self._errors += reply.is_refusal
-        if reply.is_refusal and self._errors >= self._settings.max_errors:
-            reply = Reply(421, "4.7.0", f"{self._terms.hostname} too many errors")
-        elif self._idle_commands > self._settings.max_idle_commands:
-            maillog.bad_command(command="unknown", reply="too many commands that send no mail")
-            reply = Reply(421, "4.7.0", f"{self._terms.hostname} too many commands that send no mail")
-        return bytes(reply)
+    async def _say(self, reply: Reply, output: Carrier) -> Next:
+        if (delay_s := self._patience.delay_s) > 0:
+            await output.pause(delay_s)
+        await output.send(bytes(reply))
+        match reply.code:
+            case 220:
+                return Next.START_TLS
+            case 221:
+                return Next.CLOSE
+            case 421:
+                raise PeerError("errors")
+        return Next.AGAIN
 
     def _reject(self, code: int, status: str, text: str, *, rcpt: object = None) -> Reply:
         """A refusal that is no fault in the client's grammar."""
@@ -215,7 +207,7 @@ class SmtpSession:
 
     # Commands
 
-    async def _serve(self, verb: str, argument: str) -> Reply:
+    async def _serve(self, verb: str, argument: str, output: Carrier) -> Reply:
         match verb:
             case "EHLO" | "HELO":
                 return self._hello(verb, argument)
@@ -224,7 +216,7 @@ class SmtpSession:
             case "RCPT":
                 return await self._rcpt(argument)
             case "DATA":
-                return self._data(argument)
+                return self._data(argument, output.cipher)
             case "AUTH":
                 return await self._auth(argument)
             case "STARTTLS":
@@ -247,10 +239,9 @@ class SmtpSession:
         raise Refused(500, "5.5.1", "Unknown command")
 
     def _hello(self, verb: str, argument: str) -> Reply:
-        self._client_name = smtp.client_name(verb, argument)
-        self._extended = verb == "EHLO"
+        self._client = Greeted(smtp.client_name(verb, argument), extended=verb == "EHLO")
         self._transaction = None
-        return Reply(250, None, "\n".join(self._extensions() if self._extended else [self._terms.hostname]))
+        return Reply(250, None, "\n".join(self._extensions()) if self._client.extended else self._terms.hostname)
 
     def _extensions(self) -> list[str]:
         return [
@@ -266,7 +257,7 @@ class SmtpSession:
 
     def _starttls(self, argument: str) -> Reply:
         smtp.no_argument("STARTTLS", argument)
-        if self._cipher is not None:
+        if self._tls:
             raise Refused(503, "5.5.1", "TLS is on already")
         if not self._may_start_tls:
             raise Refused(502, "5.5.1", "There is no TLS here")
@@ -274,51 +265,66 @@ class SmtpSession:
 
     @property
     def _may_start_tls(self) -> bool:
-        return self._terms.starttls and self._cipher is None
+        return self._terms.starttls and not self._tls
 
     # Log-in
 
     @property
     def _may_log_in(self) -> bool:
-        return self._terms.submission and (self._cipher is not None or self._terms.cleartext_login)
+        return self._terms.submission and (self._tls or self._terms.cleartext_login)
+
+    @property
+    def _account(self) -> Account | None:
+        """Who has logged in."""
+        return self._login.account if self._login else None
+
+    @property
+    def _is_logging_in(self) -> bool:
+        """What comes next is an answer to a 334."""
+        return self._login is not None and self._login.is_going_on
 
     async def _auth(self, argument: str) -> Reply:
         """RFC 4954 §4."""
         if not self._terms.submission:
             raise Refused(502, "5.5.1", "There is no log-in here")
-        if not self._extended:
+        if self._client is None or not self._client.extended:
             raise Refused(503, "5.5.1", "Say EHLO first")
-        if self._login.account is not None:
+        if self._account is not None:
             raise Refused(503, "5.5.1", "You are logged in already")
         if self._transaction is not None:
             raise Refused(503, "5.5.1", "Not within a mail transaction")
         if not self._may_log_in:
             raise Refused(538, "5.7.11", "Log-in needs TLS")
+        if self._login is None:
+            self._login = LogIn(self._doorkeeper, self._terms.peer_host)
         return await self._login.begin(argument)
 
     # The mail transaction
 
     async def _mail(self, argument: str) -> Reply:
-        if self._client_name is None:
+        if self._client is None:
             raise Refused(503, "5.5.1", "Say EHLO first")
-        if self._terms.submission and self._login.account is None:
+        account = self._account
+        if self._terms.submission and account is None:
             if self._may_start_tls and not self._may_log_in:
                 raise Refused(530, "5.7.0", "Must issue a STARTTLS command first")
             raise Refused(530, "5.7.0", "Authentication required")
         if self._transaction is not None:
             raise Refused(503, "5.5.1", "There is a sender already")
-        mail = smtp.mail(argument, extended=self._extended)
+        mail = smtp.mail(argument, extended=self._client.extended)
         if mail.auth and not self._may_log_in:
             raise Refused(555, "5.5.4", "AUTH is not supported")
         if mail.size_octets > self._settings.max_message_size:
             return self._reject(552, "5.3.4", f"At most {self._settings.max_message_size} octets are accepted")
-        if self._login.account is not None and mail.sender is not None and not await self._is_own(mail.sender):
+        if account is not None and mail.sender is not None and not await self._is_own(mail.sender):
             return self._reject(553, "5.7.1", "That sender address is not yours", rcpt=mail.sender)
-        self._transaction = Transaction(mail)
+        await self._queue.check_room(mail.size_octets)
+        self._transaction = Transaction(mail, account)
         return Reply(250, "2.1.0", "Ok")
 
     async def _is_own(self, address: Address) -> bool:
-        return self._login.account is not None and await self._directory.may_send_as(self._login.account.id, address)
+        account = self._account
+        return account is not None and await self._directory.may_send_as(account.id, address)
 
     async def _rcpt(self, argument: str) -> Reply:
         transaction = self._transaction
@@ -330,61 +336,37 @@ class SmtpSession:
             if domain is None:
                 return self._reject(550, "5.1.1", "No such user here", rcpt="postmaster")
             path = Address("postmaster", domain)
-        is_new = path.key not in transaction.recipients
+        key = path.key
+        is_new = key not in transaction.recipients
         if is_new and len(transaction.recipients) >= self._settings.max_recipients:
             return Reply(452, "4.5.3", f"At most {self._settings.max_recipients} recipients at a time")
-        if await self._directory.is_local(path.domain):
-            try:
-                await self._directory.resolve(path)
-            except NotFound:
-                return self._reject(550, "5.1.1", "No such user here", rcpt=path)
-        elif self._login.account is None:
+        try:
+            resolution = await self._directory.resolve(path)
+        except NotFound:
+            return self._reject(550, "5.1.1", "No such user here", rcpt=path)
+        is_elsewhere = resolution.remote == (path,) and not resolution.accounts
+        if is_elsewhere and self._account is None:
             return self._reject(550, "5.7.1", "We do not relay", rcpt=path)
         if is_new:
-            transaction.recipients[path.key] = path
+            transaction.recipients[key] = path
         else:
-            self._idle_commands += 1
+            self._patience.note_idle()
         return Reply(250, "2.1.5", "Ok")
 
-    def _data(self, argument: str) -> Reply:
+    def _data(self, argument: str, cipher: str | None) -> Reply:
         smtp.no_argument("DATA", argument)
         transaction = self._transaction
         if transaction is None:
             raise Refused(503, "5.5.1", "Say MAIL first")
         if not transaction.recipients:
             raise Refused(554, "5.5.1", "No valid recipients")
-        self._message = self._incoming(transaction)
+        assert self._client is not None
+        self._message = transaction.message(
+            self._queue.draft(),
+            self._terms,
+            self._client,
+            self._settings,
+            cipher=cipher,
+            may_say_from=self._is_own if transaction.account else None,
+        )
         return Reply(354, None, "End data with <CR><LF>.<CR><LF>")
-
-    def _incoming(self, transaction: Transaction) -> IncomingMessage:
-        now = datetime.now(UTC)
-        recipients = tuple(transaction.recipients.values())
-        draft = self._queue.draft()
-        hop = Hop(
-            client_name=self._client_name or "unknown",
-            client_host=self._terms.peer_host,
-            hostname=self._terms.hostname,
-            queue_id=draft.id,
-            sender=str(transaction.mail.sender or ""),
-            extended=self._extended,
-            cipher=self._cipher,
-            authenticated=self._login.account is not None,
-            smtputf8=transaction.mail.smtputf8,
-            recipient=str(recipients[0]) if len(recipients) == 1 else None,
-            when=now,
-        )
-        envelope = Envelope(
-            sender=transaction.mail.sender,
-            recipients=tuple(Recipient(address=address) for address in recipients),
-            queued=now,
-            account=self._login.account.id if self._login.account else None,
-            peer=self._terms.peer_host,
-            body_8bit=transaction.mail.body_8bit,
-            smtputf8=transaction.mail.smtputf8,
-        )
-        rules = Rules(
-            max_octets=self._settings.max_message_size,
-            max_received=self._settings.max_received,
-            may_say_from=self._is_own if self._login.account else None,
-        )
-        return IncomingMessage(draft, envelope, hop, rules)

@@ -162,8 +162,13 @@ class _Collector:
     def __init__(self, into: bytearray) -> None:
         self._into = into
 
+    cipher = None
+
     async def send(self, data: bytes) -> None:
         self._into += data
+
+    async def pause(self, delay_s: float) -> None:
+        pass
 
 
 class SocketWire:

@@ -10,20 +10,24 @@ from dataclasses import dataclass, field
 from typing import Literal, cast
 
 from maillib.address import Address
-from maillib.errors import MailError
+from maillib.errors import MailError, StoreFull
 from maillib.memory.directory import MemoryDirectory
 from maillib.memory.penalties import MemoryPenalties
 from maillib.ports.queue import Envelope, Queue, QueueId
 from maillib.runtime.service import ConnectionInfo, Registry
-from maillib.runtime.smtp import SmtpConnection
+from maillib.runtime.stream import StreamConnection
 from maillib.sessions.doorkeeper import Doorkeeper
-from maillib.sessions.smtp import SmtpSession, Terms
+from maillib.sessions.smtp import SmtpSession
+from maillib.sessions.smtp_transaction import Terms
 from maillib.settings.service import Listener
 from maillib.settings.smtp import SmtpSettings
 from tests.support import tls as tls_ends
 from tests.support.live_port import LivePort
 
 PASSWORD = "sesame, open"
+
+Role = Literal["mx", "submission"]
+Tls = Literal["none", "starttls", "implicit"]
 
 
 async def furnish(directory: MemoryDirectory) -> None:
@@ -50,12 +54,18 @@ class Shelf:
     messages: list[Queued] = field(default_factory=list)
     failure: MailError | None = None
     """What writing comes to."""
+    room: int | None = None
+    """Octets that a message may have; None: any."""
     gate: asyncio.Event | None = None
     """Commits wait for it."""
     open_drafts: int = 0
 
     def __post_init__(self) -> None:
         self._numbers = itertools.count(1)
+
+    async def check_room(self, octets: int) -> None:
+        if self.room is not None and octets > self.room:
+            raise StoreFull("no room")
 
     def draft(self, queue_id: QueueId | None = None) -> "ShelfDraft":
         return ShelfDraft(self, queue_id or QueueId(f"Q{next(self._numbers)}"))
@@ -98,13 +108,14 @@ class SmtpWorld:
         self.queue = Shelf()
         self.doorkeeper = Doorkeeper(self.directory, MemoryPenalties())
 
-    def session(self, info: ConnectionInfo) -> SmtpSession:
+    def session(self, role: Role = "mx", tls: Tls = "starttls", *, cleartext_login: bool = False) -> SmtpSession:
         terms = Terms(
             hostname="mail.example.test",
-            submission=info.listener.role == "submission",
-            starttls=info.tls_context is not None,
-            cleartext_login=info.listener.cleartext_login,
-            peer_host=info.peer_host,
+            submission=role == "submission",
+            tls=tls == "implicit",
+            starttls=tls == "starttls",
+            cleartext_login=cleartext_login,
+            peer_host="127.0.0.1",
         )
         queue = cast(Queue, self.queue)  # the half that a session needs
         return SmtpSession(self.settings, self.directory, queue, self.doorkeeper, terms, delay_step_s=self.delay_step_s)
@@ -112,9 +123,9 @@ class SmtpWorld:
     @asynccontextmanager
     async def serve(
         self,
-        role: Literal["mx", "submission"] = "mx",
+        role: Role = "mx",
         *,
-        tls: Literal["none", "starttls", "implicit"] = "starttls",
+        tls: Tls = "starttls",
         cleartext_login: bool = False,
     ) -> AsyncIterator[LivePort]:
         """A live port until the block ends; then waits for the sessions, so that a test cannot leave one behind."""
@@ -134,7 +145,8 @@ class SmtpWorld:
                 tls=tls == "implicit",
                 tls_context=server_context if tls == "starttls" else None,
             )
-            return SmtpConnection(info, self.session(info), registry)
+            session = self.session(role, tls, cleartext_login=cleartext_login)
+            return StreamConnection(info, session, registry)
 
         sock = socket.create_server(("127.0.0.1", 0))
         server = await asyncio.get_running_loop().create_server(
