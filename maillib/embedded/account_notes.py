@@ -3,8 +3,17 @@
 import sqlite3
 from collections.abc import Iterator
 
-from maillib.embedded.sidecar import Flagged, Gone, Issued, ListedMailbox, MailboxList, Note
+from maillib.embedded.sidecar import Flagged, Gone, Issued, ListedMailbox, MailboxList, Note, Sidecar
+from maillib.embedded.sqlite import Database
 from maillib.ports.index import MailboxId, ModSeq, Uid, UidValidity
+
+
+def begin(database: Database, sidecar: Sidecar) -> None:
+    """Write down, for the first time, what an index holds that has nothing beside it. Raises StoreFull, Transient."""
+    with database.read() as transaction:
+        sidecar.rewrite(lambda: all_notes(transaction))
+    with database.write() as transaction:
+        sidecar.write_mailboxes(mailbox_list(transaction))  # the last one: while it is missing this is done again
 
 
 def mailbox_list(transaction: sqlite3.Connection) -> MailboxList:

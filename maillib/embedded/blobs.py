@@ -16,11 +16,11 @@ Leaves to others: when a body may go. `delete` takes a loose body only; the othe
 import os
 import re
 import secrets
-import stat
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from maillib.embedded.bodies import body_status
 from maillib.embedded.files import (
     make_directory,
     os_errors,
@@ -29,7 +29,7 @@ from maillib.embedded.files import (
     write_all,
 )
 from maillib.embedded.sqlite import Threads
-from maillib.errors import MailError, NotFound, StoreUnusable
+from maillib.errors import MailError, NotFound
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import AccountId
 from maillib.ports.index import MailboxId, Uid
@@ -69,10 +69,10 @@ def body_name(uid: Uid) -> str:
 
 def path_of(state_dir: Path, ref: BlobRef) -> Path:
     """The file that `ref` means, whether or not it is there. Raises NotFound for a text that is no reference."""
-    return state_dir / _name_of(ref)
+    return state_dir / name_of(ref)
 
 
-def _name_of(ref: BlobRef) -> str:
+def name_of(ref: BlobRef) -> str:
     """Relative to the state directory; text, because a Path costs as much as reading a small body."""
     if match := _MAIL.fullmatch(ref):
         return f"mail/{match[1]}/{match[2]}/{body_name(Uid(int(match[3])))}"
@@ -109,7 +109,7 @@ class EmbeddedBlobs:
         return BlobRef(f"loose:{name}")
 
     async def size(self, ref: BlobRef) -> int:
-        return await self._threads.run(body_size, path_of(self._state_dir, ref))
+        return await self._threads.run(_size, path_of(self._state_dir, ref))
 
     async def get(self, ref: BlobRef, offset: int, length: int) -> bytes:
         return await self._threads.run(_read, self._file(ref), offset, length)
@@ -127,7 +127,7 @@ class EmbeddedBlobs:
         return found
 
     def _file(self, ref: BlobRef) -> str:
-        return f"{self._state_dir}/{_name_of(ref)}"
+        return f"{self._state_dir}/{name_of(ref)}"
 
     async def delete(self, ref: BlobRef) -> None:
         path = path_of(self._state_dir, ref)
@@ -144,16 +144,8 @@ class EmbeddedBlobs:
         await self._threads.close()
 
 
-def body_size(path: Path) -> int:
-    """Octets of a body. Raises NotFound, Transient, StoreUnusable (something else has its name)."""
-    with os_errors():
-        try:
-            status = path.lstat()
-        except FileNotFoundError:
-            raise NotFound(f"{path} is not there") from None
-    if not stat.S_ISREG(status.st_mode):
-        raise StoreUnusable(f"{path} is no regular file")
-    return status.st_size
+def _size(path: Path) -> int:
+    return body_status(path).st_size
 
 
 class _NewBody:
@@ -214,7 +206,8 @@ def _delete(path: Path) -> None:
 
 
 def _names(directory: Path, older_than: float) -> list[str]:
-    """Names, without suffix, of the bodies in `directory` last written before that time."""
+    """Names, without suffix, of the bodies in `directory` last written or linked before that time; their mtime is an
+    internal date."""
     found = []
     with os_errors(), os.scandir(directory) as entries:
         for entry in entries:
@@ -222,6 +215,6 @@ def _names(directory: Path, older_than: float) -> list[str]:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
                 continue  # deleted meanwhile
-            if status.st_mtime < older_than and entry.name.endswith(".eml"):
+            if status.st_ctime < older_than and entry.name.endswith(".eml"):
                 found.append(entry.name.removesuffix(".eml"))
     return found

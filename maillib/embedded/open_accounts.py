@@ -13,10 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from maillib.embedded import account_notes
 from maillib.embedded.account_index import AccountIndex
 from maillib.embedded.account_lock import AccountLock
 from maillib.embedded.blobs import account_path
 from maillib.embedded.files import DIRECTORY_MODE, os_errors
+from maillib.embedded.sidecar import Sidecar
 from maillib.errors import StoreDamaged
 from maillib.ports.directory import AccountId
 
@@ -122,6 +124,13 @@ class _Opened:
             self.index = AccountIndex(state_dir, account)
         except BaseException:
             self._lock.close()
+            raise
+        try:
+            sidecar = Sidecar(folder)
+            if not sidecar.has_mailboxes():
+                account_notes.begin(self.index.database, sidecar)
+        except BaseException:
+            self.close()
             raise
         self._identity = _identity(self._file)
         self.users = 1

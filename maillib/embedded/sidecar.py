@@ -142,6 +142,10 @@ class Sidecar:
         with os_errors():
             _replace(self._list, [text.encode("utf-8", "surrogatepass"), b"\n"])
 
+    def has_mailboxes(self) -> bool:
+        """Whether there is a list, whatever is in it."""
+        return os.path.lexists(self._list)
+
     def read_mailboxes(self) -> MailboxList | None:
         """None: there is no list. Raises StoreUnusable for one that cannot be understood, Transient."""
         try:
@@ -184,10 +188,6 @@ class Sidecar:
             size = _replace(self._log, map(_line, everything()))
         self._compact_above = max(COMPACT_OCTETS, 2 * size)
         self._is_behind = False
-
-    def has_notes(self) -> bool:
-        """Whether there is a log."""
-        return os.path.lexists(self._log)
 
     def read_notes(self) -> dict[MailboxId, Noted]:
         """By mailbox. Lines that are damaged are passed over. Raises Transient."""

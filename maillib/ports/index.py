@@ -49,6 +49,11 @@ class NewMessage:
     """IMAP atoms: no spaces. RFC 9051 §2.3.2."""
 
 
+def delivery_key(queue_id: str, account: AccountId) -> str:
+    """Of a message that comes through the spool; the same for each attempt."""
+    return f"{queue_id}:{account}"
+
+
 @dataclass(frozen=True, slots=True)
 class Appended:
     uid: Uid

@@ -22,13 +22,13 @@ from maillib.errors import MailError, NotFound, OverQuota, PermanentError, Store
 from maillib.message.header import delivery_prefix, one_line
 from maillib.ports.blobs import Blobs
 from maillib.ports.directory import Account, Directory
-from maillib.ports.index import INBOX, Index, NewMessage
+from maillib.ports.index import INBOX, Index, NewMessage, delivery_key
 from maillib.ports.queue import Claim, Envelope, Queue, Recipient, RecipientState
 from maillib.sessions.bounce import Bounce, Failed
 from maillib.sessions.retrying import RetryPolicy
 
-APPENDS_AT_ONCE = 8
-"""Of one message. More would only wait for the disk together, and for the Index's own threads."""
+APPENDS_AT_ONCE = 32
+"""Of one message: as many as keep all threads of the Index at work. More would only wait there."""
 
 STORE_FULL_WAIT = timedelta(seconds=3)
 """A full disk is nobody's attempt; mail flows again soon after there is space."""
@@ -228,7 +228,7 @@ class Delivery:
         account = self._accounts[recipient.address.key]
         envelope = self._claim.envelope
         message = NewMessage(
-            delivery_key=f"{self.id}:{account.id}",
+            delivery_key=delivery_key(self.id, account.id),
             prefix=delivery_prefix(sender=str(envelope.sender or ""), recipient=str(account.address)),
             body=self._claim.body,
             internal_date=envelope.queued,

@@ -1,0 +1,134 @@
+"""What the files of a mailbox's folder say about the messages in it, without the index.
+
+    name    UID
+    mtime   internal date, to the second
+    octets  size; the first field, when it is a Received of ours, tells queue ID and reverse-path
+    mode    whether a prefix belongs before them (`blobs.LOOSE_MODE`)
+
+Guarantees: no link is followed. All of it blocks.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from maillib.embedded.files import os_errors
+from maillib.errors import LocalError
+from maillib.message.header import delivery_prefix
+from maillib.message.received import TRACE_OCTETS, trace
+from maillib.ports.index import Uid
+from maillib.ports.queue import QueueId
+
+_NAME = re.compile(r"([0-9]{10})\.eml", re.ASCII)
+_LAST_UID = 2**32 - 1
+"""RFC 9051 §2.3.1.1."""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundBody:
+    uid: Uid
+    size_octets: int
+    """With the prefix."""
+    internal_date: int
+    """Seconds of the Unix epoch."""
+    prefix: bytes
+    queue_id: QueueId | None
+    """It came through the spool under this ID; None: another way."""
+    inode: tuple[int, int]
+
+
+class MailboxFolder:
+    """One mailbox's files."""
+
+    def __init__(self, fd: int, path: Path) -> None:
+        self._fd = fd
+        self.path = path
+
+    def names(self) -> list[str]:
+        """Of everything that is there, sorted. Raises Transient."""
+        with os_errors():
+            return sorted(os.listdir(self._fd))  # noqa: PTH208
+
+    def body(self, name: str, owner: str) -> FoundBody | None:
+        """The message of that file in the mailbox of `owner` (an address); None: it is no whole file of a message.
+
+        Raises Transient.
+        """
+        uid = uid_of(name)
+        if uid is None:
+            return None
+        with os_errors():
+            try:
+                fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._fd)
+            except FileNotFoundError:
+                return None
+            except OSError:
+                if stat.S_ISREG(self.status(name).st_mode):
+                    raise
+                return None
+            try:
+                status = os.fstat(fd)
+                if not stat.S_ISREG(status.st_mode):
+                    return None
+                head = os.pread(fd, TRACE_OCTETS, 0)
+            finally:
+                os.close(fd)
+        found = trace(head) if status.st_mode & stat.S_IWUSR else None
+        prefix = b""
+        if found is not None:
+            try:
+                prefix = delivery_prefix(sender=found.sender, recipient=owner)
+            except LocalError:  # controls, which no address of ours has: somebody else has written the field
+                found = None
+        return FoundBody(
+            uid=uid,
+            size_octets=len(prefix) + status.st_size,
+            internal_date=int(status.st_mtime),
+            prefix=prefix,
+            queue_id=None if found is None else QueueId(found.queue_id),
+            inode=(status.st_dev, status.st_ino),
+        )
+
+    def status(self, name: str) -> os.stat_result:
+        """Raises OSError."""
+        return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
+
+    def remove(self, name: str) -> None:
+        """Raises Transient."""
+        with os_errors():
+            os.unlink(name, dir_fd=self._fd)
+
+    def sync(self) -> None:
+        """What was removed stays removed. Raises StoreFull, Transient."""
+        with os_errors():
+            os.fsync(self._fd)
+
+
+@contextmanager
+def mailbox_folder(path: Path) -> Iterator[MailboxFolder]:
+    """The files in `path`. Raises Transient."""
+    with os_errors():
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        yield MailboxFolder(fd, path)
+    finally:
+        os.close(fd)
+
+
+def uid_of(name: str) -> Uid | None:
+    """Of the file of a message; None for any other."""
+    match = _NAME.fullmatch(name)
+    return Uid(int(match[1])) if match and 0 < int(match[1]) <= _LAST_UID else None
+
+
+def queued_ids(state_dir: Path) -> set[str]:
+    """Queue IDs of all bodies in the spool: those that somebody may deliver (again). Raises Transient."""
+    with os_errors():
+        try:
+            return {name.removesuffix(".eml") for name in os.listdir(state_dir / "spool" / "messages")}  # noqa: PTH208
+        except FileNotFoundError:
+            return set()
