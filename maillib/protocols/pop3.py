@@ -11,7 +11,7 @@ the line bad. Octets over 127 are taken in user names and passwords only, as UTF
 
 import base64
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -80,12 +80,12 @@ class Lang:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    number: int | None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Uidl:
-    number: int | None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,27 +238,24 @@ def _lang(arguments: list[str]) -> Lang | BadCommand:
 
 def _numbered(keyword: str, arguments: list[str]) -> Command | BadCommand:
     """Numbers are digits only, of any value: whether there is such a message is for the session to say."""
-    least, most = _NUMBERS[keyword]
-    if not least <= len(arguments) <= most:
-        return BadCommand(keyword, f"{keyword} takes {_ARGUMENTS[least, most]}")
-    if not all(argument.isdigit() for argument in arguments):
+    command, counts, takes = _NUMBERS[keyword]
+    if len(arguments) not in counts:
+        return BadCommand(keyword, f"{keyword} takes {takes}")
+    numbers = [int(argument) for argument in arguments if argument.isdigit()]
+    if len(numbers) != len(arguments):
         return BadCommand(keyword, "that is not a number")
-    match keyword, [int(argument) for argument in arguments]:
-        case "RETR", [number]:
-            return Retr(number)
-        case "DELE", [number]:
-            return Dele(number)
-        case "TOP", [number, lines]:
-            return Top(number, lines)
-        case "LIST", numbers:
-            return List(numbers[0] if numbers else None)
-        case _, numbers:
-            return Uidl(numbers[0] if numbers else None)
+    return command(*numbers)
 
 
 _PLAIN = frozenset(command.value for command in Plain)
-_NUMBERS = {"RETR": (1, 1), "DELE": (1, 1), "TOP": (2, 2), "LIST": (0, 1), "UIDL": (0, 1)}
-_ARGUMENTS = {(1, 1): "a message number", (2, 2): "a message number and a number of lines", (0, 1): "at most a number"}
+_NUMBERS: dict[str, tuple[Callable[..., Command], range, str]] = {
+    "RETR": (Retr, range(1, 2), "a message number"),
+    "DELE": (Dele, range(1, 2), "a message number"),
+    "TOP": (Top, range(2, 3), "a message number and a number of lines"),
+    "LIST": (List, range(2), "at most a number"),
+    "UIDL": (Uidl, range(2), "at most a number"),
+}
+"""What each makes of its arguments, how many it takes, and that in words."""
 _NOT_BASE64 = BadCommand("AUTH", "that is not base64")
 _KEYWORDS = _PLAIN | _NUMBERS.keys() | {"USER", "PASS", "AUTH", "LANG"}
 

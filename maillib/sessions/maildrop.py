@@ -24,6 +24,7 @@ class Maildrop:
         self._index = index
         self._tenure = tenure
         self._listing = listing
+        self._total = len(listing)
         self._deleted: bytearray | None = None
         """One octet a message, 1: deleted. None: no message is."""
         self._deleted_count = 0
@@ -56,7 +57,7 @@ class Maildrop:
     @property
     def count(self) -> int:
         """Messages, without deleted ones."""
-        return len(self._listing) - self._deleted_count
+        return self._total - self._deleted_count
 
     @property
     def octets(self) -> int:
@@ -79,10 +80,11 @@ class Maildrop:
         for block in self._listing.blocks:
             yield self._kept_lines(block, self._listing.unique_ids(block))
 
-    def following(self, number: int, most: int) -> list[int]:
-        """`number` and those after it that are not deleted, at most so many."""
-        numbers = range(number, min(number + most, len(self._listing) + 1))
-        return [other for other in numbers if other == number or not self._is_deleted(other)]
+    def following(self, number: int, most: int) -> Iterator[tuple[int, int]]:
+        """At most so many messages from `number` on that are not deleted, and their sizes."""
+        for place in range(number - 1, min(number - 1 + most, self._total)):
+            if self._deleted is None or not self._deleted[place]:
+                yield place + 1, self._listing.octets[place]
 
     async def stored(self, numbers: Sequence[int]) -> Mapping[int, StoredMessage]:
         """Where their octets are; those that somebody else has removed are left out. Raises NotFound, Transient."""
@@ -93,7 +95,7 @@ class Maildrop:
     def delete(self, number: int) -> None:
         place = self._place(number)
         if self._deleted is None:
-            self._deleted = bytearray(len(self._listing))
+            self._deleted = bytearray(self._total)
         self._deleted[place] = 1
         self._deleted_count += 1
         self._deleted_octets += self._listing.octets[place]
@@ -115,11 +117,8 @@ class Maildrop:
         """Let others have it. Idempotent."""
         await self._tenure.end()
 
-    def _is_deleted(self, number: int) -> bool:
-        return self._deleted is not None and self._deleted[number - 1] == 1
-
     def _place(self, number: int) -> int:
-        if not 1 <= number <= len(self._listing) or self._is_deleted(number):
+        if not 1 <= number <= self._total or (self._deleted is not None and self._deleted[number - 1]):
             raise NotFound(f"no message {number}")
         return number - 1
 

@@ -120,13 +120,14 @@ class PopSession:
         return Next.NEED_DATA if event is None else await self._serve(event, output)
 
     async def _serve(self, event: pop3.Command | BadCommand, output: Output) -> Next:
-        match event:
-            case pop3.User() | pop3.Pass() | pop3.Auth() | pop3.SaslAnswer():
-                await self._log_in(event, output)
-                return Next.AGAIN
+        if isinstance(event, pop3.User | pop3.Pass | pop3.Auth | pop3.SaslAnswer):
+            await self._log_in(event, output)
+            return Next.AGAIN
         self._login.forget()
         try:
             match event:
+                case pop3.Retr() | pop3.Dele() | pop3.Top() | pop3.Uidl() | pop3.List() if self._opened:
+                    await self._opened.serve(event, output)
                 case BadCommand(keyword, reason):
                     await self._refuse(keyword, reason, output)
                 case Plain.QUIT:

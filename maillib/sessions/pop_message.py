@@ -52,9 +52,9 @@ class Wire:
 
     def whole(self, message: bytes) -> bytes:
         """`feed` and `finish` of all there is."""
-        if self._downgrade is not None and message.isascii():
-            self._downgrade = None
-        return self.feed(message) + self.finish()
+        if self._top is not None or not (self._downgrade is None or message.isascii()):
+            return self.feed(message) + self.finish()
+        return self._dots.feed(self._lines.feed(message) + self._lines.finish()) + self._dots.finish()
 
     def _pass(self, piece: bytes) -> bytes:
         return self._shown(self._downgrade.feed(piece) if self._downgrade is not None else piece)
@@ -92,8 +92,7 @@ class Messages:
     def _within_limits(self, number: int) -> list[int]:
         """`number` and what may be read with it."""
         numbers, left = list[int](), AHEAD_OCTETS
-        for other in self._maildrop.following(number, self._window):
-            size = self._maildrop.size(other)
+        for other, size in self._maildrop.following(number, self._window):
             left -= size
             if numbers and (left < 0 or size > SMALL_OCTETS):
                 break

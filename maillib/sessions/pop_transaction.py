@@ -95,14 +95,14 @@ class Transaction:
         match event:
             case pop3.Retr(number):
                 size = maildrop.size(number)
-                await self._send(number, ok(f"{size} octets"), None, output)
+                await self._send(number, size, None, output)
                 self._retrieved += 1
                 self._retrieved_octets += size
             case pop3.Dele(number):
                 maildrop.delete(number)
                 await output.send(ok(f"message {number} is marked"))
             case pop3.Top(number, body_lines):
-                await self._send(number, ok("the top follows"), TopFilter(body_lines), output)
+                await self._send(number, maildrop.size(number), TopFilter(body_lines), output)
             case pop3.Uidl(None):
                 await self._list(maildrop.unique_ids(), output)
             case pop3.Uidl(int(number)):
@@ -128,9 +128,9 @@ class Transaction:
             await asyncio.sleep(0)  # a block may have had to be made
         await output.send(pop3.END)
 
-    async def _send(self, number: int, opening: bytes, top: TopFilter | None, output: Output) -> None:
+    async def _send(self, number: int, size: int, top: TopFilter | None, output: Output) -> None:
         """The first of a message is read before anything is said, so that a missing body still gets its -ERR."""
-        size = self._maildrop.size(number)
+        opening = ok("the top follows") if top else ok(f"{size} octets")
         wire = Wire(top, utf8=self._utf8)
         if size <= SMALL_OCTETS:
             await output.send(opening + wire.whole(await self._messages.small(number)))
