@@ -48,7 +48,7 @@ def load() -> "Build":
     from maillib.embedded.queue import EmbeddedQueue
     from maillib.runtime.jobs import JobService
     from maillib.sessions.delivery import Delivery, Ports
-    from maillib.sessions.retrying import RetryPolicy
+    from maillib.sessions.retrying import JITTER, RetryPolicy
     from maillib.settings.spool import SpoolSettings
 
     async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
@@ -58,7 +58,7 @@ def load() -> "Build":
         directory = EmbeddedDirectory(state_dir)
         index = EmbeddedIndex(state_dir, directory.account)
         blobs = EmbeddedBlobs(state_dir)
-        queue = EmbeddedQueue(state_dir)
+        queue = EmbeddedQueue(state_dir, longest_wait_s=max(settings.retry) * (1 + JITTER))
         ports = Ports(directory=directory, index=index, blobs=blobs, queue=queue)
         policy = RetryPolicy(
             tuple(timedelta(seconds=wait) for wait in settings.retry), timedelta(seconds=settings.give_up_after)

@@ -1,12 +1,14 @@
 """What an administrator sees of the queue and does to it. Works beside running services, and without them.
 
-Guarantees: nothing here claims a message, so that no delivery is disturbed; the JSON is what DESIGN §4 promises.
+Guarantees: nothing here claims a message, so that no delivery is disturbed; root works in the spool with the rights of
+its owner alone; the JSON is what DESIGN §4 promises.
 """
 
 import asyncio
+import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -135,14 +137,39 @@ def _each(
 
 
 def _run(state_dir: Path, work: Callable[[EmbeddedQueue], Awaitable[T]], *, without_spool: Callable[[], T]) -> T:
-    if not (state_dir / "spool").is_dir():
+    try:
+        owner = (state_dir / "spool").lstat()
+    except FileNotFoundError:
         return without_spool()
 
     async def main() -> T:
         async with _opened(state_dir) as queue:
             return await work(queue)
 
-    return asyncio.run(main())
+    with _acting_as(owner.st_uid, owner.st_gid):
+        return asyncio.run(main())
+
+
+@contextmanager
+def _acting_as(uid: int, gid: int) -> Iterator[None]:
+    """Let root do it with no more rights than the owner of the spool has.
+
+    Whatever that user plants in its folders, links to files of others say, leads nowhere then, and what is made there
+    belongs to it.
+    """
+    if os.geteuid() != 0 or uid == 0:
+        yield
+        return
+    own_gid, own_groups = os.getegid(), os.getgroups()
+    os.setgroups([gid])
+    os.setegid(gid)
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(own_gid)
+        os.setgroups(own_groups)
 
 
 @asynccontextmanager

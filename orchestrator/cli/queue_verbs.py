@@ -20,6 +20,9 @@ queue = typer.Typer(name="queue", help="Queued mail.", no_args_is_help=True, ric
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Ids = Annotated[list[str], typer.Argument(metavar="ID...", help="Queue IDs.")]
 
+_LINE = "{:<16}  {:<8}  {:>9}  {:<20}  {}"
+_RECIPIENT = "  {:<9}  {:>8}  {}"
+
 
 def register(app: typer.Typer) -> None:
     app.add_typer(queue)
@@ -35,12 +38,15 @@ def list_(context: typer.Context, as_json: AsJson = False) -> None:
         rows: list[Json] = [mailqueue.as_json(item) for item in items]
         suite.print_json({"schema_version": mailqueue.SCHEMA_VERSION, "messages": rows})
         return
+    if not items:
+        suite.tell("nothing is queued")
+        return
+    typer.echo(_LINE.format("id", "state", "octets", "queued", "sender"))
+    typer.echo(_RECIPIENT.format("recipient", "attempts", "address"))
     for item in items:
         typer.echo(_summary(item))
         for line in _recipients(item):
             typer.echo(line)
-    if not items:
-        suite.tell("nothing is queued")
 
 
 @queue.command()
@@ -122,7 +128,8 @@ def retry(
     if bool(ids) == everything:
         raise typer.BadParameter("name messages, or say --all")
     if everything:
-        suite.tell(f"{len(mailqueue.retry_all(_state_dir(context)))} messages are tried now")
+        count = len(mailqueue.retry_all(_state_dir(context)))
+        suite.tell("1 message is tried now" if count == 1 else f"{count} messages are tried now")
     else:
         _report(mailqueue.retry(_state_dir(context), ids or []), "is tried now")
 
@@ -147,13 +154,13 @@ def _report(results: "Mapping[str, MailError | None]", done: str) -> None:
 
 def _summary(item: "QueueItem") -> str:
     sender = "cannot be read" if item.envelope is None else f"<{item.envelope.sender or ''}>"
-    return f"{item.id}  {item.state.value}  {item.size_octets}  {item.queued:%Y-%m-%d %H:%M:%SZ}  {sender}"
+    return _LINE.format(item.id, item.state.value, item.size_octets, f"{item.queued:%Y-%m-%d %H:%M:%SZ}", sender)
 
 
 def _recipients(item: "QueueItem") -> list[str]:
     lines = []
     for one in item.envelope.recipients if item.envelope else ():
-        lines.append(f"  {one.state.value}  {one.attempts}  <{one.address}>")
+        lines.append(_RECIPIENT.format(one.state.value, one.attempts, f"<{one.address}>"))
         if one.last_reply and one.state.value != "delivered":
             lines.append(f"    {one.last_reply}")
     if item.next_attempt is not None:
