@@ -42,7 +42,7 @@ def test_user_passes_through_to_its_own_folders(folder: Path) -> None:
     """The data is the user's; what leads there is root's, and the folder of supervisord's socket shows nothing."""
     _apply(folder, "nobody")
     found = {path.name: path.stat() for path in (folder / "var").iterdir()}
-    assert {name for name, one in found.items() if one.st_uid == _NOBODY} == {"mail", "spool", "leases", "directory"}
+    assert {name for name, one in found.items() if one.st_uid == _NOBODY} == {*folders.DATA, folders.DIRECTORY}
     assert all(not one.st_mode & 0o027 for one in found.values())
     assert found["run"].st_mode & 0o777 == 0o710
 
@@ -55,3 +55,26 @@ def test_mail_that_root_wrote_goes_to_the_user_who_comes_after(folder: Path) -> 
     message.touch(mode=0o640)
     _apply(folder, "nobody")
     assert message.stat().st_uid == _NOBODY
+
+
+def test_links_lead_nowhere(folder: Path) -> None:
+    """Names that the services' user puts into its data do not make root give away files elsewhere."""
+    _apply(folder, "nobody")
+    _apply(folder, None)
+    secret = folder / "secret"
+    (folder / "etc").mkdir()
+    for path in (secret, folder / "etc" / "shadow"):
+        path.touch(mode=0o600)
+    mail = folder / "var/mail"
+    (mail / "symbolic").symlink_to(secret)
+    (mail / "directory").symlink_to(folder / "etc")
+    (mail / "hard").hardlink_to(secret)
+    (mail / "fifo").symlink_to("/dev/null")
+    os.mkfifo(mail / "pipe")
+    (folder / "var/spool/1.eml").touch()
+    (mail / "1").mkdir()
+    (mail / "1" / "1.eml").hardlink_to(folder / "var/spool/1.eml")
+    _apply(folder, "nobody")
+    given = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.lstat().st_uid == _NOBODY}
+    data = {f"var/{name}" for name in (*folders.DATA, folders.DIRECTORY)}
+    assert given == {*data, "var/mail/1", "var/mail/1/1.eml", "var/spool/1.eml", "var/mail/pipe"}
