@@ -5,10 +5,9 @@ its owner alone; the JSON is what DESIGN §4 promises.
 """
 
 import asyncio
-import os
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from maillib.embedded.queue_check import SpoolFindings
 from maillib.errors import Conflict, MailError, NotFound
 from maillib.ports.queue import QueueId, QueueItem, QueueState, Recipient, RecipientState
 from maillib.settings.base import Json
+from orchestrator.admin.owner import acting_as_owner
 
 SCHEMA_VERSION = 1
 
@@ -137,39 +137,15 @@ def _each(
 
 
 def _run(state_dir: Path, work: Callable[[EmbeddedQueue], Awaitable[T]], *, without_spool: Callable[[], T]) -> T:
-    try:
-        owner = (state_dir / "spool").lstat()
-    except FileNotFoundError:
+    if not (state_dir / "spool").is_dir():
         return without_spool()
 
     async def main() -> T:
         async with _opened(state_dir) as queue:
             return await work(queue)
 
-    with _acting_as(owner.st_uid, owner.st_gid):
+    with acting_as_owner(state_dir / "spool"):
         return asyncio.run(main())
-
-
-@contextmanager
-def _acting_as(uid: int, gid: int) -> Iterator[None]:
-    """Let root do it with no more rights than the owner of the spool has.
-
-    Whatever that user plants in its folders, links to files of others say, leads nowhere then, and what is made there
-    belongs to it.
-    """
-    if os.geteuid() != 0 or uid == 0:
-        yield
-        return
-    own_gid, own_groups = os.getegid(), os.getgroups()
-    os.setgroups([gid])
-    os.setegid(gid)
-    os.seteuid(uid)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
-        os.setegid(own_gid)
-        os.setgroups(own_groups)
 
 
 @asynccontextmanager
