@@ -12,7 +12,7 @@ import pytest
 from maillib.address import Address
 from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.queue import EmbeddedQueue
-from maillib.errors import Conflict, NotFound
+from maillib.errors import Conflict, NotFound, StoreFull
 from maillib.memory.blobs import MemoryBlobs
 from maillib.memory.queue import MemoryQueue
 from maillib.ports.blobs import Blobs
@@ -118,6 +118,18 @@ def test_what_was_put_is_claimed_as_it_was(keeps: Keeps) -> None:
         assert (claim.id, claim.envelope, claim.size_octets) == (draft.id, ENVELOPE, len(b"".join(pieces)))
         assert await spool.blobs.size(claim.body) == claim.size_octets
         assert await spool.blobs.get(claim.body, 0, 1_000_000) == b"".join(pieces)
+
+    keeps(promise)
+
+
+def test_room_is_known_beforehand(keeps: Keeps) -> None:
+    """There is room for an ordinary message, and none for one that no disk could hold."""
+
+    async def promise(spool: Spool) -> None:
+        await spool.queue.check_room(0)
+        await spool.queue.check_room(len(BODY))
+        with pytest.raises(StoreFull):
+            await spool.queue.check_room(2**63)
 
     keeps(promise)
 
