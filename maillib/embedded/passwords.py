@@ -144,8 +144,11 @@ def _matches(stored: Stored | None, password: str) -> bool:
 
 
 def _normalized(password: str) -> bytes:
-    """One form for what different keyboards compose differently. RFC 8265 §4.2.2."""
-    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
+    """One form for what different keyboards compose differently: spaces are spaces, and NFC. RFC 8265 §4.2.2."""
+    if not password.isascii():
+        spaced = "".join(" " if unicodedata.category(char) == "Zs" else char for char in password)
+        password = unicodedata.normalize("NFC", spaced)
+    return password.encode("utf-8", "surrogatepass")
 
 
 def scram_sha_256(password: str, salt: bytes) -> str:

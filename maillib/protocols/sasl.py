@@ -7,7 +7,8 @@ import base64
 import binascii
 from dataclasses import dataclass, field
 
-from maillib.errors import PeerError
+from maillib.address import Address
+from maillib.errors import AddressError, PeerError
 
 
 class Malformed(PeerError):
@@ -23,7 +24,8 @@ class Credentials:
 
     @property
     def acts_for_another(self) -> bool:
-        return self.acts_as not in ("", self.login)
+        """Both are names of the same form, so they are compared as mail addresses are. RFC 4616 §2."""
+        return self.acts_as not in ("", self.login) and _key(self.acts_as) != _key(self.login)
 
 
 class Plain:
@@ -56,11 +58,24 @@ MECHANISMS: dict[str, type[Plain] | type[Login]] = {"PLAIN": Plain, "LOGIN": Log
 
 
 def decode_base64(text: bytes) -> bytes:
-    """Raises Malformed."""
+    """What has exactly this encoding: no space, no padding too much, no bits that mean nothing. RFC 4648 §3.5.
+
+    Raises Malformed.
+    """
     try:
-        return base64.b64decode(text, validate=True)
+        octets = binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error:
         raise Malformed("that is not base64") from None
+    if base64.b64encode(octets) != text:
+        raise Malformed("that is not the base64 of anything")
+    return octets
+
+
+def _key(name: str) -> str:
+    try:
+        return Address.parse(name).key
+    except AddressError:
+        return name
 
 
 def _split(message: bytes) -> list[str]:

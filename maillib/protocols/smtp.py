@@ -13,6 +13,8 @@ from maillib.errors import AddressError, PeerError
 
 MAX_COMMAND_OCTETS = 2048
 """Of a line: 512, and room for the parameters of all extensions. RFC 5321 §4.5.3.1.4."""
+MAX_AUTH_OCTETS = 12_288
+"""Of a line with AUTH, since no mechanism's first message may be too long for it. RFC 4954 §4."""
 
 _CLIENT_NAME = re.compile(r"[A-Za-z0-9._-]{1,255}|\[[A-Za-z0-9.:-]{1,64}\]")
 _PATH = re.compile(r'<((?:"(?:[^"\\]|\\.)*"|[^"<>\\ ])*)>(?: +(.*))?')
@@ -75,7 +77,7 @@ class Postmaster:
 
 def split_command(line: bytes) -> tuple[str, str]:
     """Verb in upper case and argument, of a line without its end. Spaces after it are tolerated. RFC 5321 §4.1.1."""
-    if len(line) > MAX_COMMAND_OCTETS:
+    if len(line) > MAX_COMMAND_OCTETS and not (len(line) <= MAX_AUTH_OCTETS and line[:5].upper() == b"AUTH "):
         raise Refused(500, "5.5.2", "Line too long")
     try:
         text = line.decode()
@@ -102,6 +104,8 @@ def client_name(verb: str, argument: str) -> str:
 def mail(argument: str, *, extended: bool) -> Mail:
     """The argument of MAIL. `extended`: the client said EHLO, so that parameters are allowed."""
     path, text = _path("MAIL FROM", argument)
+    if not text:
+        return Mail(sender=_address(path, "5.1.7", smtputf8=False) if path else None)
     parameters = _parameters(text)
     if parameters and not extended:
         raise Refused(555, "5.5.4", "Parameters come after EHLO only")
@@ -130,7 +134,7 @@ def mail(argument: str, *, extended: bool) -> Mail:
 def rcpt(argument: str, *, smtputf8: bool) -> Address | Postmaster:
     """The argument of RCPT. RFC 5321 §4.1.1.3."""
     path, text = _path("RCPT TO", argument)
-    if parameters := _parameters(text):
+    if text and (parameters := _parameters(text)):
         raise Refused(555, "5.5.4", f"{min(parameters)} is not supported")
     if path.lower() == "postmaster":
         return Postmaster()

@@ -56,10 +56,11 @@ def test_composition() -> None:
     async def main() -> None:
         passwords = Passwords()
         try:
-            stored = await passwords.hash("J\u00fcrgen")
-            assert await passwords.matches(stored, "Ju\u0308rgen")
-            assert not await passwords.matches(stored, "Jurgen")
-            assert not await passwords.matches(None, "J\u00fcrgen")
+            stored = await passwords.hash("J\u00fcrgen\u00a0 x")
+            assert await passwords.matches(stored, "Ju\u0308rgen \u3000x")
+            for other in ("Jurgen  x", "j\u00fcrgen  x", "J\u00fcrgen x"):
+                assert not await passwords.matches(stored, other)
+            assert not await passwords.matches(None, "J\u00fcrgen  x")
         finally:
             await passwords.close()
 

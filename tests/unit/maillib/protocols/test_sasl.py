@@ -11,6 +11,9 @@ def test_plain() -> None:
     assert Plain().step(b"\0alice\0s e\tcret") == Credentials("alice", "s e\tcret", "")
     assert not Credentials("alice", "x", "alice").acts_for_another
     assert Credentials("alice", "x", "bob").acts_for_another
+    assert not Credentials("alice@example.test", "x", "ALICE@Example.Test.").acts_for_another
+    assert Credentials("alice@example.test", "x", "alice@elsewhere.test").acts_for_another
+    assert Credentials("alice@example.test", "x", "alice").acts_for_another
 
 
 def test_login() -> None:
@@ -33,8 +36,8 @@ def test_malformed_plain(message: bytes) -> None:
         Plain().step(message)
 
 
-@pytest.mark.parametrize("text", [b"!", b"AA=A", b"A", b"AA==\n", b"\xff"])
+@pytest.mark.parametrize("text", [b"!", b"AA=A", b"A", b"AA==\n", b"\xff", b"AAAA==", b"AB==", b"AA", b" AA=="])
 def test_malformed_base64(text: bytes) -> None:
-    """Only base64 is decoded, without anything between."""
+    """Only base64 is decoded, without anything between or behind, and in the one way to write it."""
     with pytest.raises(Malformed):
         decode_base64(text)
