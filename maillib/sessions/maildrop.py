@@ -55,6 +55,11 @@ class Maildrop:
         await self._tenure.confirm()
 
     @property
+    def is_held(self) -> bool:
+        """False: its client has been silent for so long that others may have it."""
+        return self._tenure.is_held
+
+    @property
     def count(self) -> int:
         """Messages, without deleted ones."""
         return self._total - self._deleted_count

@@ -34,9 +34,14 @@ class Transaction:
         self._messages = messages
         self._utf8 = utf8
         self.user = str(maildrop.account.address)
-        self.doing = "waiting"
+        self._sending = ""
+        """What, in words; empty: nothing that takes long."""
         self._retrieved = 0
         self._retrieved_octets = 0
+
+    @property
+    def doing(self) -> str:
+        return self._sending or ("waiting" if self._maildrop.is_held else "silent, has let go of the maildrop")
 
     @property
     def contents(self) -> str:
@@ -59,7 +64,7 @@ class Transaction:
             self._log(event, error)
             await output.send(reply_to(error))
         finally:
-            self.doing = "waiting"
+            self._sending = ""
 
     async def update(self) -> bytes:
         """Remove what was deleted, and set the maildrop free; what to answer QUIT."""
@@ -135,7 +140,7 @@ class Transaction:
         if size <= SMALL_OCTETS:
             await output.send(opening + wire.whole(await self._messages.small(number)))
             return
-        self.doing = f"{'TOP' if top else 'RETR'} {number} ({size} octets)"
+        self._sending = f"{'TOP' if top else 'RETR'} {number} ({size} octets)"
         pieces = self._messages.pieces(number)
         await output.send(opening + wire.feed(await anext(pieces)))
         try:

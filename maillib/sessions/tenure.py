@@ -36,6 +36,11 @@ class Tenure:
         """`silence_s`: after so long without `confirm` others may have it. Raises Conflict, StoreFull, Transient."""
         return cls(leases, name, await leases.acquire(name), silence_s)
 
+    @property
+    def is_held(self) -> bool:
+        """Nobody else can have it now."""
+        return self._pausing is None or not self._pausing.done()
+
     async def confirm(self) -> None:
         """The client has been heard of. Raises Conflict when the right is lost; StoreFull, Transient."""
         self._heard = self._loop.time()

@@ -17,7 +17,7 @@ from maillib.address import Address
 from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.index import EmbeddedIndex
 from maillib.embedded.leases import EmbeddedLeases
-from maillib.errors import Conflict, NotFound, OverQuota
+from maillib.errors import Conflict, NotFound, OverQuota, TooSoon
 from maillib.memory.blobs import MemoryBlobs
 from maillib.memory.index import MemoryIndex
 from maillib.memory.leases import MemoryLeases
@@ -588,6 +588,27 @@ def test_lease_names_are_only_data(keeps: Keeps, tmp_path: Path, names: tuple[st
         for lease in held:
             await lease.release()
         assert all(path.name in ("mail", "leases") for path in tmp_path.iterdir())
+
+    keeps(promise)
+
+
+def test_a_lease_may_want_an_interval(keeps: Keeps) -> None:
+    """Who wants a name that was taken a moment ago is refused until the interval has passed; a refusal starts none, and
+    other names and those who want no interval are not concerned.
+    """
+
+    async def promise(store: Store) -> None:
+        await (await store.leases.acquire("n", interval_s=3600)).release()
+        for _ in range(2):
+            with pytest.raises(TooSoon):
+                await store.leases.acquire("n", interval_s=3600)
+        await (await store.leases.acquire("other", interval_s=3600)).release()
+        await (await store.leases.acquire("n", interval_s=1e-9)).release()
+        lease = await store.leases.acquire("n")
+        with pytest.raises(Conflict) as refused:
+            await store.leases.acquire("n", interval_s=3600)
+        assert refused.type is Conflict
+        await lease.release()
 
     keeps(promise)
 

@@ -7,11 +7,14 @@ from hypothesis import strategies as st
 
 from maillib.dialog import Next
 from maillib.errors import PeerError
+from maillib.message.downgrade import Downgrade
 from maillib.message.wire import CrlfLines, DotStuffer
 from maillib.protocols.pop3 import Auth, BadCommand, Command, Pop3Server, TopFilter
 from tests.support.pop_world import LOGIN, PASSWORD, PopWorld
 
-KEYWORDS = b"USER PASS AUTH PLAIN LIST retr TOP STLS DELE QUIT 1 2 -1 99999999999 = * AGEAYg==".split()
+KEYWORDS = (
+    b"USER PASS AUTH PLAIN LOGIN UTF8 LANG en LIST retr TOP STLS DELE QUIT 1 2 -1 99999999999 = * AGEAYg==".split()
+)
 ODD = [b" ", b"  ", b"\r", b"\n", b"\r\n", b"\r\n", b"\0", b"\xff", b"\xc3\xa4", b"x" * 300, b"y" * 5000]
 WORDS = st.sampled_from([*KEYWORDS, *ODD])
 OCTETS = st.one_of(st.binary(max_size=200), st.lists(WORDS, max_size=30).map(b"".join))
@@ -74,6 +77,52 @@ def test_top_is_a_prefix_of_whole_lines(texts: list[bytes], body_lines: int, cut
     passed = b"".join(top.feed(lines.feed(piece)) for piece in pieces_of(message, cuts)) + top.feed(lines.finish())
     header = texts.index(b"") + 1 if b"" in texts else len(texts)
     assert passed == b"".join(text + b"\r\n" for text in texts[: header + body_lines])
+
+
+COMMANDS = st.sampled_from(
+    [f"{word} {number}\r\n" for word in ("RETR", "DELE", "LIST", "UIDL") for number in range(1, 7)]
+    + ["TOP 1 0\r\n", "TOP 3 1\r\n", "LIST\r\n", "UIDL\r\n", "STAT\r\n", "RSET\r\n", "NOOP\r\n", "LANG\r\n"]
+)
+
+
+@given(st.lists(COMMANDS, max_size=40))
+def test_a_flight_is_answered_as_its_commands_are(commands: list[str]) -> None:
+    """Pipelined or one by one, in whatever order: the same octets come back. RFC 2449 §6.6."""
+
+    class Heard:
+        def __init__(self) -> None:
+            self.octets = b""
+
+        async def send(self, data: bytes) -> None:
+            self.octets += data
+
+    async def hear(flights: list[str]) -> bytes:
+        world = await PopWorld().furnish()
+        await world.deliver(*[b"Subject: %d\r\n\r\n.\r\nx\r\n" % number for number in range(5)])
+        session, heard = world.session(), Heard()
+        for flight in [f"USER {LOGIN}\r\nPASS {PASSWORD}\r\n", *flights]:
+            session.receive(flight.encode())
+            while await session.advance(heard) is Next.AGAIN:
+                pass
+        await session.closed()
+        return heard.octets
+
+    async def main() -> None:
+        assert await hear(["".join(commands)]) == await hear(commands)
+
+    asyncio.run(main())
+
+
+@given(st.text(alphabet='aäö<>",;:@\\() =?', max_size=60), st.lists(st.integers(0, 200)))
+def test_a_downgraded_header_is_ascii_and_ends_where_it_did(text: str, cuts: list[int]) -> None:
+    """Whatever is in a header in UTF-8: it becomes ASCII, no line of it is empty, and cuts change nothing."""
+    message = f"To: {text}\r\nSubject: {text}\r\nContent-Type: {text}\r\nX: y\r\n\r\n{text}\r\n".encode()
+    filtered = Downgrade()
+    pieces = [filtered.feed(piece) for piece in pieces_of(message, cuts)]
+    header, _, body = (b"".join(pieces) + filtered.finish()).partition(b"\r\n\r\n")
+    assert header.isascii()
+    assert header.endswith(b"X: y")
+    assert body.decode() == f"{text}\r\n"
 
 
 @given(OCTETS, st.booleans())

@@ -1,16 +1,20 @@
 """What a dialog script cannot say: deletions that do or do not happen, broken stores, time, and big maildrops."""
 
 import asyncio
+import tracemalloc
+from array import array
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
 
 import pytest
 
+from maillib.address import Address
 from maillib.dialog import Next
 from maillib.errors import Conflict, MailError, NotFound, PeerError, Transient
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import AccountId
-from maillib.ports.index import FIRST_UID, Sizes, Uid
-from maillib.sessions import pop_message
+from maillib.ports.index import FIRST_UID, INBOX, Sizes, Uid
+from maillib.sessions import pop_listing, pop_message
 from maillib.sessions.pop import PopSession
 from maillib.settings.pop import PopSettings
 from tests.support.pop_world import LOGIN, PASSWORD, PopWorld
@@ -120,6 +124,90 @@ def test_two_sessions_exclude_each_other() -> None:
             await world.leases.acquire(world.lease_name)
         await first.closed()
         assert b"-ERR" not in await say(second, login)
+
+    run(main)
+
+
+async def fallen_silent(session: PopSession) -> None:
+    """Return when the session has let go of its maildrop."""
+    while not session.doing.startswith("silent"):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("command", ["STAT", "QUIT"])
+def test_a_silent_session_gives_way(command: str) -> None:
+    """A new log-in gets the maildrop of a client that says nothing; should that one come back, it is told so, its
+    deletions do not happen, and it is over.
+    """
+
+    async def main() -> None:
+        world = await PopWorld(settings=PopSettings(takeover_after=0.01)).furnish()
+        await world.deliver(b"x" * 10, b"x" * 20)
+        vanished = await logged_in(world)
+        await say(vanished, "DELE 1\n")
+        await fallen_silent(vanished)
+        world.settings = PopSettings()
+        successor = await logged_in(world)
+        output = Sent()
+        vanished.receive(f"{command}\r\n".encode())
+        try:
+            assert await vanished.advance(output) is Next.CLOSE
+        except PeerError as error:
+            assert str(error) == "taken-over"
+        assert output.take() == b"-ERR [IN-USE] another session has this maildrop\r\n"
+        await vanished.closed()
+        assert await say(successor, "DELE 2\nQUIT\n") == b"+OK message 2 is marked\r\n+OK bye\r\n"
+        await successor.closed()
+        assert await world.sizes() == [10]
+
+    run(main)
+
+
+def test_a_silent_session_goes_on_when_nobody_came() -> None:
+    """Silence alone changes nothing for a client: its numbers, its deletions and QUIT are as before."""
+
+    async def main() -> None:
+        world = await PopWorld(settings=PopSettings(takeover_after=0.01)).furnish()
+        await world.deliver(b"x" * 10, b"x" * 20)
+        session = await logged_in(world)
+        await say(session, "DELE 1\n")
+        for command, answer in (("STAT\n", b"+OK 1 20\r\n"), ("QUIT\n", b"+OK bye\r\n")):
+            await fallen_silent(session)
+            assert await say(session, command) == answer
+        await session.closed()
+        assert await world.sizes() == [20]
+
+    run(main)
+
+
+def test_the_login_delay_is_each_users_own() -> None:
+    """After a session its user has to wait, and nobody else does; a refused log-in prolongs nothing."""
+
+    async def main() -> None:
+        world = await PopWorld(settings=PopSettings(login_delay=3600)).furnish()
+        await world.directory.add_account(Address.parse("bob@example.test"), PASSWORD)
+        await world.log_in_and_out()
+        session = world.session()
+        for _ in range(2):
+            assert (await say(session, LOG_IN)).endswith(b"-ERR [LOGIN-DELAY] you were here only just now\r\n")
+        assert b"-ERR" not in await say(session, LOG_IN.replace("alice", "bob"))
+        world.settings = PopSettings(login_delay=1e-9)
+        assert b"-ERR" not in await say(world.session(), LOG_IN)
+
+    run(main)
+
+
+def test_a_login_that_found_the_maildrop_in_use_starts_no_delay() -> None:
+    """Who is told [IN-USE] may come in as soon as the maildrop is free."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        first = await logged_in(world)
+        world.settings = PopSettings(login_delay=3600)
+        second = world.session()
+        assert b"-ERR [IN-USE]" in await say(second, LOG_IN)
+        await first.closed()
+        assert b"-ERR" not in await say(second, LOG_IN)
 
     run(main)
 
@@ -295,6 +383,179 @@ def test_ten_thousand_messages_are_listed_in_few_pieces() -> None:
             assert len(output.pieces) < 20
             assert max(map(len, output.pieces)) < 128 * 1024
             assert output.take().count(b"\r\n") == 10_002
+
+    run(main)
+
+
+def test_listings_are_the_same_however_they_come_about() -> None:
+    """From the cache, extended with new mail, or read anew after a removal: LIST and UIDL say what is there."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        sizes: list[int] = []
+        uids: list[int] = []
+
+        async def arrive(*new: int) -> None:
+            await world.deliver(*[b"x" * size for size in new])
+            uids.extend(range(len(uids) + len(gone) + 1, len(uids) + len(gone) + 1 + len(new)))
+            sizes.extend(new)
+
+        async def check() -> None:
+            session = await logged_in(world)
+            said = (await say(session, "LIST\nUIDL\n")).decode().split("\r\n")
+            n = len(sizes)
+            assert said[0] == said[n + 2] == f"+OK {n} messages ({sum(sizes)} octets)"
+            assert said[1 : n + 1] == [f"{number} {size}" for number, size in enumerate(sizes, 1)]
+            assert [line.split(".")[-1] for line in said[n + 3 : -2]] == [str(uid) for uid in uids]
+            await session.closed()
+
+        gone: list[int] = []
+        await check()
+        await arrive(*range(1, 1500))
+        await check()
+        await check()
+        await arrive(*range(700))
+        await check()
+        await world.index.expunge(world.account.id, INBOX, [Uid(3)])
+        gone.append(uids.pop(2))
+        sizes.pop(2)
+        await check()
+        await world.index.expunge(world.account.id, INBOX, [Uid(1)])
+        gone.append(uids.pop(0))
+        sizes.pop(0)
+        await arrive(1)  # as many messages and octets as before
+        await check()
+
+    run(main)
+
+
+def test_an_unchanged_maildrop_is_not_read_again() -> None:
+    """The second session on it asks the store for what is new, and nothing is."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        await world.deliver(b"1", b"2")
+        asked: list[tuple[Uid, int]] = []
+        sizes = world.index.sizes
+
+        async def counted(account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+            found = await sizes(account, mailbox, since)
+            asked.append((since, len(found.uids)))
+            return found
+
+        world.index.sizes = counted  # type: ignore[method-assign]
+        for _ in range(2):
+            await world.log_in_and_out()
+        await world.deliver(b"3")
+        await world.log_in_and_out()
+        assert asked == [(Uid(1), 2), (Uid(3), 0), (Uid(3), 1)]
+
+    run(main)
+
+
+def test_listings_are_kept_up_to_a_number_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those used least recently go first; the one just read always stays."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        monkeypatch.setattr(pop_listing, "KEPT_MESSAGES", 3 * pop_listing.LISTING_COST + 2)
+        accounts = [AccountId(number) for number in range(1, 5)]
+        listings = pop_listing.Listings(world.index)
+        reads: list[AccountId] = []
+        sizes = world.index.sizes
+
+        async def noted(account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+            if since == FIRST_UID:
+                reads.append(account)
+            found = await sizes(account, mailbox, since)
+            return replace(found, mailbox=replace(found.mailbox, uid_next=Uid(2)))
+
+        world.index.sizes = noted  # type: ignore[method-assign]
+        for account in (*accounts[:3], accounts[0], accounts[3], accounts[0], accounts[1]):
+            await listings.current(account)
+        assert reads == [*accounts, accounts[1]]
+
+    run(main)
+
+
+def test_a_hundred_thousand_messages_take_little_memory() -> None:
+    """A session that has listed them all and deleted every second one holds less than ten megabytes for it."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        count = 100_000
+        box = (await world.index.mailboxes(world.account.id))[0]
+        column = array("I", range(1, count + 1))
+        many = Sizes(replace(box, messages=count, octets=sum(column)), column, array("Q", column))
+
+        async def sizes(account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+            return many
+
+        class Gone(Sent):
+            async def send(self, data: bytes) -> None:
+                pass
+
+        world.index.sizes = sizes  # type: ignore[method-assign]
+        session = world.session()
+        tracemalloc.start()
+        try:
+            await say(session, LOG_IN + "LIST\nUIDL\n" + "DELE 1\nLIST\nUIDL\n", Gone())
+            for number in range(3, count, 2):
+                session.receive(b"DELE %d\r\n" % number)
+                await session.advance(Gone())
+            assert tracemalloc.get_traced_memory()[0] < 10 * 1024 * 1024
+        finally:
+            tracemalloc.stop()
+
+    run(main)
+
+
+def test_messages_in_order_are_read_ahead() -> None:
+    """A client that takes messages in order, one by one or pipelined, costs few reads; one that picks, one each."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        await world.deliver(*[b"%d\r\n" % number for number in range(1, 201)])
+        reads: list[int] = []
+        bodies = world.blobs.bodies
+
+        async def counted(refs: Sequence[BlobRef]) -> Sequence[bytes | MailError]:
+            reads.append(len(refs))
+            return await bodies(refs)
+
+        world.blobs.bodies = counted  # type: ignore[method-assign]
+        session = await logged_in(world)
+        for number in range(1, 201):
+            assert f"\r\n{number}\r\n.\r\n".encode() in await say(session, f"RETR {number}\nDELE {number}\n")
+        assert reads == [1, 2, 4, 8, 16, 32, 64, 64, 9]
+        reads.clear()
+        await say(session, "RSET\nRETR 5\nRETR 100\nRETR 3\nRETR 200\n")
+        assert reads == [1, 1, 1, 1]
+
+    run(main)
+
+
+def test_read_ahead_is_bounded_in_octets() -> None:
+    """What is read ahead of a client fits its share of memory, however many messages that is; big ones are no part."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        half, big = pop_message.AHEAD_OCTETS // 5, pop_message.SMALL_OCTETS + 1
+        await world.deliver(*[b"x" * half] * 20, b"x" * big, *[b"x"] * 3)
+        held: list[int] = []
+        bodies = world.blobs.bodies
+
+        async def counted(refs: Sequence[BlobRef]) -> Sequence[bytes | MailError]:
+            found = await bodies(refs)
+            held.append(sum(len(body) for body in found if not isinstance(body, MailError)))
+            return found
+
+        world.blobs.bodies = counted  # type: ignore[method-assign]
+        session = await logged_in(world)
+        for number in range(1, 25):
+            assert b"-ERR" not in await say(session, f"RETR {number}\n")
+        assert max(held) <= pop_message.AHEAD_OCTETS
+        assert len(held) < 12
 
     run(main)
 
