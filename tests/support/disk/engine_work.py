@@ -1,6 +1,6 @@
 """What one engine does alone, to be traced: `python engine_work.py ENGINE STATE_DIR`.
 
-Says `stored PATH` of what has to be safe. `prepare` makes what the others find: a spool with two bodies; `forget`
+Says `stored PATH` of what has to be safe. `prepare` makes what `index` finds, a spool with two bodies; `forget`
 removes an alias.
 """
 
@@ -16,9 +16,10 @@ from maillib.address import Address
 from maillib.embedded.blobs import EmbeddedBlobs, spool_ref
 from maillib.embedded.directory import EmbeddedDirectory
 from maillib.embedded.index import EmbeddedIndex
+from maillib.embedded.queue import EmbeddedQueue
 from maillib.ports.directory import Account, AccountId, RemoveAlias
 from maillib.ports.index import INBOX, NewMessage
-from maillib.ports.queue import QueueId
+from maillib.ports.queue import Envelope, QueueId, Recipient
 
 ACCOUNT = AccountId(1)
 GONE = "gone@example.test"
@@ -83,13 +84,28 @@ async def directory(state_dir: Path) -> None:
     await engine.close()
 
 
+async def queue(state_dir: Path) -> None:
+    """A short message and a long one."""
+    engine = EmbeddedQueue(state_dir)
+    for size in (100, 200_000):
+        draft = engine.draft()
+        await draft.write(b"x" * size)
+        recipient = Recipient(address=Address.parse("alice@example.test"))
+        await draft.commit(
+            Envelope(sender=None, recipients=(recipient,), queued=datetime.now(UTC), account=None, peer="local")
+        )
+        stored(f"spool/messages/{draft.id}.eml")
+        stored(f"spool/incoming/{draft.id}.json")
+    await engine.close()
+
+
 async def forget(state_dir: Path) -> None:
     engine = EmbeddedDirectory(state_dir)
     await engine.edit([RemoveAlias(address=Address.parse(GONE))])
     await engine.close()
 
 
-ENGINES = {"index": index, "blobs": blobs, "directory": directory}
+ENGINES = {"queue": queue, "index": index, "blobs": blobs, "directory": directory}
 
 
 def main() -> None:

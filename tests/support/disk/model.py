@@ -109,11 +109,18 @@ class Disk:
     """Some folders of `root`, and all below; everything else is none of its business."""
 
     def __init__(
-        self, root: Path, before: Path, folders: Collection[str], parents: Mapping[int, tuple[int, bool]]
+        self,
+        root: Path,
+        before: Path,
+        folders: Collection[str],
+        parents: Mapping[int, tuple[int, bool]],
+        *,
+        ignored: Collection[str] = (),
     ) -> None:
-        """`root` was like `before`, and that is on disk. `parents`: see `strace.parents`."""
+        """`root` was like `before`, and that is on disk. `parents`: see `strace.parents`. `ignored`: names of files."""
         self._root = PurePosixPath(root)
         self._folders = folders
+        self._ignored = ignored
         self._parents = parents
         self._numbers = itertools.count(1)
         self.top = Inode(0, is_directory=True)
@@ -135,7 +142,7 @@ class Disk:
         for path in sorted(folder.iterdir()):
             if inode is self.top and path.name not in self._folders:
                 continue
-            if path.is_symlink() or not (path.is_dir() or path.is_file()):
+            if path.is_symlink() or path.name in self._ignored or not (path.is_dir() or path.is_file()):
                 continue  # FIFOs, sockets: nothing is kept in them
             child = Inode(next(self._numbers), is_directory=path.is_dir())
             if child.is_directory:
@@ -364,7 +371,7 @@ class Disk:
             parts = PurePosixPath(path).parts
         if not parts:
             return folder, ""
-        if folder is self.top and parts[0] not in self._folders:
+        if parts[-1] in self._ignored or (folder is self.top and parts[0] not in self._folders):
             return None
         inode: Inode | None = folder
         for part in parts[:-1]:

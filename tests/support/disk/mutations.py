@@ -3,7 +3,7 @@
     python -m tests.support.disk.mutations
 
 Prints each place of the code that syncs, and what the check says of a run in which that place does nothing. Exit
-status 1 when there is a place that the check does not miss.
+status 1 when there is a place that the check does not miss and that is not among the few of `SPARE`.
 """
 
 import sys
@@ -17,6 +17,13 @@ from tests.support.disk.strace import events
 
 RUNS = (*ENGINES, "workers")
 """What is recorded: each engine alone, which is quick, and the real workers."""
+
+SPARE = {
+    "EmbeddedPenalties.__init__: make_directory": "for a file of which nothing has to survive a power cut",
+    'self.messages = folder("messages")': "the folders made right after it sync the same directory",
+    "FileDraft._finish: os.fsync": "an early one: what is long is synced again, quickly, with its batch",
+}
+"""Syncs that no promise needs, and why they are there."""
 
 
 def run(name: str, folder: Path, *, skipped_site: str = "") -> Recording:
@@ -61,9 +68,12 @@ def main() -> int:
     print("| sync taken away | run | the check says |\n| --- | --- | --- |")
     for place, (name, says) in sorted(found.items()):
         print(f"| `{place}` | {name} | {says} |")
+    missing = 0
     for place in sorted(unmissed - found.keys()):
-        print(f"| `{place}` | | **nothing** |")
-    return 1 if unmissed - found.keys() else 0
+        reasons = [reason for words, reason in SPARE.items() if words in place]
+        missing += not reasons
+        print(f"| `{place}` | | {reasons[0] if reasons else '**nothing**'} |")
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@
    that it has placed in that account's mailboxes are on disk, octets, names and all folders above them; bodies that it
    has removed are gone.
 3. *Finished*: when the first file of a spool pair goes, the commit of each mailbox that has the body has been synced,
-   the index's own names are on disk, and a notification that was queued about the message is as in 1.
+   the index's own names are on disk, and a notification that was queued about the message is as in 1. No power cut
+   leaves an envelope without its body, accepted or not: it would look like damage.
 4. *At rest*: what is deferred is on disk with its envelope, and nowhere else.
 5. *Stored*: a file of which a program says `stored PATH` on its standard output is on disk.
 """
@@ -23,7 +24,10 @@ from tests.support.disk.strace import Call, Event
 FOLDERS = ("directory", "mail", "spool")
 """Of a state directory: where everything is that must survive."""
 
-_QUEUED = re.compile(rb"^250 .*\bqueued as ([0-9A-Za-z]+)")
+IGNORED = ("penalties",)
+"""Files in them of which nothing has to survive."""
+
+_QUEUED = re.compile(rb"^250 .*\bqueued as ([0-9A-Za-z]+)", re.MULTILINE)
 _STORED = re.compile(rb"^stored (\S+)")
 _SAYING = frozenset({"write", "writev", "sendto", "sendmsg"})
 _WAITING = ("incoming", "deferred", "hold")
@@ -78,8 +82,8 @@ class Watch:
     def _begin(self, call: Call) -> None:
         target = self.disk.target(call)
         if target is None and call.name in _SAYING:
-            said = call.octets(1) if call.name in ("write", "sendto") else call.buffers()
-            if match := _QUEUED.match(said):
+            said = call.words()
+            if match := _QUEUED.search(said):
                 self.acknowledged.append(match[1].decode())
                 self._demand_safe(match[1].decode(), call, "at its 250")
             if match := _STORED.match(said):
@@ -123,8 +127,11 @@ class Watch:
                 body = self.disk.find(str(path))
                 assert body is not None
                 self._ids[body] = path.stem
-        if path.parts[:1] == ("spool",) and (queue_id := path.name.partition(".")[0]) in self._open():
-            self._demand_safe(queue_id, call, f"after its {call.name} to {path.parent.name}/")
+        if path.parts[:1] == ("spool",):
+            queue_id = path.name.partition(".")[0]
+            self._demand_pair(queue_id, call)
+            if queue_id in self._open():
+                self._demand_safe(queue_id, call, f"after its {call.name} to {path.parent.name}/")
 
     def _unnamed(self, call: Call) -> None:
         path = PurePosixPath(self._path(call, 1 if call.name == "unlinkat" else 0) or "")
@@ -132,6 +139,8 @@ class Watch:
             case ("mail", account, mailbox, _) if path.suffix == ".eml" and mailbox.isdecimal():
                 self._removed.append((self.disk.process(call.pid), account, str(path)))
                 self.placements = [one for one in self.placements if one.path != str(path) or one.is_committed]
+            case ("spool", *_):
+                self._demand_pair(path.name.partition(".")[0], call)
 
     def _commit_begins(self, call: Call, account: str) -> None:
         process = self.disk.process(call.pid)
@@ -186,6 +195,13 @@ class Watch:
         for names in self.disk.outcomes(self._changes_of(queue_id)):
             if problem := self._problem(queue_id, names):
                 self._complain(call, f"{queue_id}, {when}: {problem}")
+                return
+
+    def _demand_pair(self, queue_id: str, call: Call) -> None:
+        for names in self.disk.outcomes(self._changes_of(queue_id)):
+            body = self.disk.find(f"spool/messages/{queue_id}.eml", names)
+            if (body is None or body.pending) and self._envelopes(queue_id, names):
+                self._complain(call, f"{queue_id}: a power cut may leave its envelope without its body")
                 return
 
     def _demand_written_down(self, queue_id: str, call: Call) -> None:

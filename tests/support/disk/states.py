@@ -4,15 +4,10 @@ At each call that changed something the changes that were not on disk are lost, 
 which they were made up to one of them (what a journal leaves), all but one, and one alone (what POSIX permits besides);
 each with the octets of files as last synced, as written, and with the last write torn. Pages of SQLite are treated like
 all else; its `-shm` is memory, and gone.
-
-One thing a start may find that is no loss: an envelope without its body, set aside and named. The body of a message
-that has been delivered goes after its envelope, but in another folder; POSIX lets the second removal survive without
-the first (no file system with a journal does).
 """
 
 import asyncio
 import random
-import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,8 +31,6 @@ from workers import spool
 
 REST_S = 20.0
 """A start that has not delivered everything by then never will."""
-
-_MISSING_BODY = re.compile(r": set aside: \S+\.eml is missing$")
 
 Key = frozenset[tuple[str, int, int, str]]
 
@@ -210,7 +203,7 @@ async def _start(state_dir: Path, state: CrashState, sent: Sequence[Sent]) -> li
     index = EmbeddedIndex(state_dir, directory.account)
     try:
         findings = await queue.check()
-        found += [f"spool: {damage}" for damage in findings.damaged if not _MISSING_BODY.search(damage)]
+        found += [f"spool: {damage}" for damage in findings.damaged]
         waiting = {item.id async for item in queue.browse()}
         copies: Counter[tuple[str, str]] = Counter()
         notices: Counter[str] = Counter()

@@ -57,6 +57,11 @@ class Call:
     def octets(self, place: int) -> bytes:
         return _octets(_STRING.fullmatch(self.arguments[place]), self)
 
+    def words(self) -> bytes:
+        """What is said to a peer or a terminal; its beginning, when there is much of it."""
+        match = _STRING.search(self.text)
+        return b"" if match is None else bytes.fromhex(match[1].replace("\\x", ""))
+
     def path(self, place: int) -> str:
         return self.octets(place).decode("utf-8", "surrogateescape")
 

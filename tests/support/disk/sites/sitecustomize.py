@@ -2,8 +2,8 @@
 
 The folder that is the last on PYTHONPATH has `skip`, with the place whose syncs do nothing (empty: none), and gets a
 file `seen-PID` with the places that were met. A place is where a module asks for a sync: the helpers in `files.py` and
-`queue_files.py` are stepped over, so that each of their callers is a place of its own. SQLite's own syncs are one
-place for all.
+`queue_files.py` are stepped over, and who called it belongs to the place: what one line syncs for two callers are two
+places. SQLite's own syncs are one place for all.
 """
 
 import linecache
@@ -15,22 +15,30 @@ from types import CodeType, FrameType
 
 _FOLDER = Path(os.environ["PYTHONPATH"].split(os.pathsep)[-1])
 _SKIPPED = (_FOLDER / "skip").read_text()
-_SQLITE = "maillib/embedded/sqlite.py: PRAGMA synchronous=FULL"
+_SQLITE = "sqlite.py: PRAGMA synchronous=FULL"
 _HELPERS = ("files.py", "queue_files.py", "sitecustomize.py")
 _fsync, _fdatasync = os.fsync, os.fdatasync
-_known: dict[tuple[CodeType, int], str] = {}
+_known: dict[tuple[CodeType, int, CodeType | None, int | None], str] = {}
 
 
 def _place(frame: FrameType) -> str:
     while frame.f_back is not None and Path(frame.f_code.co_filename).name in _HELPERS:
         frame = frame.f_back
-    key = frame.f_code, frame.f_lineno
+    caller = frame.f_back
+    key = frame.f_code, frame.f_lineno, caller and caller.f_code, caller and caller.f_lineno
     if key not in _known:
-        path = Path(frame.f_code.co_filename)
-        line = linecache.getline(str(path), frame.f_lineno).strip()
-        _known[key] = f"{'/'.join(path.parts[-3:])} {frame.f_code.co_qualname}: {line}"
-        _note(_known[key])
+        known = _words(frame)
+        if caller is not None and "maillib" in Path(caller.f_code.co_filename).parts:
+            known += f" < {_words(caller)}"
+        _known[key] = known
+        _note(known)
     return _known[key]
+
+
+def _words(frame: FrameType) -> str:
+    path = Path(frame.f_code.co_filename)
+    line = linecache.getline(str(path), frame.f_lineno).strip()
+    return f"{path.name} {frame.f_code.co_qualname}: {line}"
 
 
 def _note(place: str) -> None:
