@@ -35,14 +35,20 @@ class Suite:
     def __init__(self, folder: Path, processes: int, users: int) -> None:
         self.folder = folder
         self._users = users_named(users)
-        self.smtp_port, self.pop_port = free_ports(2)
+        self.smtp_port, self.pop_port, self.starttls_port, self.pops_port = free_ports(4)
         self._spec = folder / "services.yaml"
         self._spec.write_text(json.dumps(self._services(processes)))
 
     def _services(self, processes: int) -> dict[str, Json]:
         limits: dict[str, Json] = {"connections": 1000, "connections_per_ip": 1000}
-        smtp: list[Json] = [{"address": f"{HOST}:{self.smtp_port}", "role": "mx", "tls": "none"}]
-        pop: list[Json] = [{"address": f"{HOST}:{self.pop_port}", "tls": "none", "cleartext_login": True}]
+        smtp: list[Json] = [
+            {"address": f"{HOST}:{self.smtp_port}", "role": "mx", "tls": "none"},
+            {"address": f"{HOST}:{self.starttls_port}", "role": "mx"},
+        ]
+        pop: list[Json] = [
+            {"address": f"{HOST}:{self.pop_port}", "tls": "none", "cleartext_login": True},
+            {"address": f"{HOST}:{self.pops_port}", "tls": "implicit"},
+        ]
         return {
             "version": 1,
             "hostname": "mail.example.test",

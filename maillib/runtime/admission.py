@@ -13,6 +13,7 @@ from typing import Protocol
 
 from maillib import maillog
 from maillib.errors import PeerError
+from maillib.runtime.memory import HeapTrim
 from maillib.runtime.occupancy import Occupancy, Seat, Slot, mark_of, network_of
 from maillib.settings.service import Limits
 
@@ -65,9 +66,13 @@ class Admission:
         self._loop = asyncio.get_running_loop()
         self._most_here = max(1, limits.open_files - RESERVED_FILES)
         self._most_of_a_network = max(limits.connections_per_ip, int(limits.connections * NETWORK_SHARE))
+        self._heap = HeapTrim()
         self._places: set[Place] = set()
         self._silent: list[tuple[int, float, Place]] = []
         """Who could make room, as it was a moment ago: connections of the network, since when, where; the best last."""
+        self._heaviest = 0
+        """Connections of the network that has most, among these. The list ends for us where half as many begin: until
+        then others may have come that are better to send away."""
         self._surveyed = -FRESH_S
         self._weights: Counter[int] = Counter()
         """Connections by network, at the same moment."""
@@ -88,6 +93,7 @@ class Admission:
             raise PeerError(FULL)
         place = Place(slot, host, guest)
         self._places.add(place)
+        self._heap.note(len(self._seat))
         return place
 
     def rename(self, place: Place, host: str) -> None:
@@ -101,6 +107,7 @@ class Admission:
         if place in self._places:
             self._places.remove(place)
             self._seat.leave(place.slot)
+            self._heap.note(len(self._seat))
 
     def _check_share(self, mark: int) -> None:
         if self._occupancy.taken_by(mark) >= self._limits.connections_per_ip:
@@ -114,8 +121,6 @@ class Admission:
 
         `newcomer`: the network for whose sake it is.
         """
-        if self._loop.time() - self._surveyed > FRESH_S:
-            self._survey()
         found = self._next_silent()
         if found is None:
             self._survey()
@@ -127,7 +132,10 @@ class Admission:
         place.guest.dismiss(self._refusal)
 
     def _next_silent(self) -> tuple[int, float, Place] | None:
-        while self._silent:
+        """The next of the list; None where it may be wrong by now."""
+        if self._loop.time() - self._surveyed > FRESH_S:
+            return None
+        while self._silent and self._silent[-1][0] > self._heaviest // 2:
             found = self._silent.pop()
             _, since, place = found
             if place in self._places and place.guest.silent_since == since:
@@ -143,6 +151,7 @@ class Admission:
             if (since := place.guest.silent_since) is not None
         ]
         self._silent.sort(key=lambda one: (one[0], -one[1]))
+        self._heaviest = self._silent[-1][0] if self._silent else 0
 
     # The log
 

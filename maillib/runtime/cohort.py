@@ -25,6 +25,9 @@ PAUSES_S = (0.0, 1.0, 2.0, 4.0, 8.0, 10.0)
 STEADY_S = 60.0
 """A worker that lived that long did not die at its start: the count begins anew."""
 
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072"}
+"""Environment of a worker: what is larger comes from the system and goes back there, see `memory`."""
+
 CHANNEL_FD = 3
 """The channel's descriptor in a worker."""
 
@@ -139,7 +142,7 @@ def _start(script: Path, config: Path, theirs: socket.socket, log: Path) -> int:
     return os.posix_spawn(
         sys.executable,
         [sys.executable, os.fspath(script), "--config", os.fspath(config)],
-        {**os.environ, CHANNEL: str(CHANNEL_FD)},
+        {**os.environ, **MALLOC, CHANNEL: str(CHANNEL_FD)},
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), flags, 0o640),
