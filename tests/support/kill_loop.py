@@ -26,12 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maillib.address import Address
-from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.directory import EmbeddedDirectory
-from maillib.embedded.index import EmbeddedIndex
-from maillib.ports.index import INBOX
 from orchestrator import operate
 from tests.support.mail_suite import MailSuite
+from tests.support.stored_mail import stored_mail
 
 DOMAIN = "example.test"
 
@@ -299,24 +297,15 @@ class KillLoop:
 
     async def _mailboxes(self) -> tuple[list[tuple[str, str, str]], list[str]]:
         """Queue ID, tag and user of every copy that is stored, and what is wrong with the mailboxes."""
-        state_dir = self._suite.place.state_dir
-        directory, blobs = EmbeddedDirectory(state_dir), EmbeddedBlobs(state_dir)
-        index = EmbeddedIndex(state_dir, directory.account)
+        mail = await stored_mail(self._suite.place.state_dir, self._users, most_octets=1000)
         there: list[tuple[str, str, str]] = []
-        damage: list[str] = []
-        for user in self._users:
-            (account,) = (await directory.resolve(Address.parse(user))).accounts
-            damage += [f"{user}: {one}" for one in await index.check(account.id)]
-            for row in await index.rows(account.id, INBOX):
-                stored = await index.message(account.id, INBOX, row.uid)
-                head = await blobs.get(stored.body, 0, 1000)
-                queue_id, tag = _RECEIVED_ID.search(head), _SUBJECT.search(head)
-                if queue_id is None or tag is None:
-                    damage.append(f"{user}: message {row.uid} is none that was sent")
-                else:
-                    there.append((queue_id[1].decode(), tag[1].decode(), user))
-        for engine in (index, blobs, directory):
-            await engine.close()
+        damage = list(mail.damage)
+        for copy in mail.copies:
+            queue_id, tag = _RECEIVED_ID.search(copy.octets), _SUBJECT.search(copy.octets)
+            if queue_id is None or tag is None:
+                damage.append(f"{copy.user} has a message that nobody sent: {copy.octets[:100]!r}")
+            else:
+                there.append((queue_id[1].decode(), tag[1].decode(), copy.user))
         return there, damage
 
 

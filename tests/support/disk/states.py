@@ -14,12 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maillib import control
-from maillib.address import Address
-from maillib.embedded.blobs import EmbeddedBlobs
-from maillib.embedded.directory import EmbeddedDirectory
-from maillib.embedded.index import EmbeddedIndex
 from maillib.embedded.queue import EmbeddedQueue
-from maillib.ports.index import INBOX
 from maillib.runtime.service import Registry
 from maillib.settings.service import Limits, ServiceConfig, Stop
 from maillib.settings.spool import SpoolSettings
@@ -27,6 +22,7 @@ from tests.support.disk.model import Change, Disk, Entry, Inode, Write
 from tests.support.disk.promises import Watch
 from tests.support.disk.recording import ABROAD, ALICE, BOB, GONE, TEAM, Recording, Sent
 from tests.support.disk.strace import Event, events
+from tests.support.stored_mail import stored_mail
 from workers import spool
 
 REST_S = 20.0
@@ -199,34 +195,27 @@ def problems(state: CrashState, sent: Sequence[Sent], state_dir: Path) -> list[s
 
 async def _start(state_dir: Path, state: CrashState, sent: Sequence[Sent]) -> list[str]:
     found = await _deliver(state_dir)
-    queue, directory, blobs = EmbeddedQueue(state_dir), EmbeddedDirectory(state_dir), EmbeddedBlobs(state_dir)
-    index = EmbeddedIndex(state_dir, directory.account)
-    try:
-        findings = await queue.check()
-        found += [f"spool: {damage}" for damage in findings.damaged]
-        waiting = {item.id async for item in queue.browse()}
-        copies: Counter[tuple[str, str]] = Counter()
-        notices: Counter[str] = Counter()
-        for user in (ALICE, BOB):
-            (account,) = (await directory.resolve(Address.parse(user))).accounts
-            found += [f"{user}: {damage}" for damage in await index.check(account.id)]
-            for row in await index.rows(account.id, INBOX):
-                stored = await index.message(account.id, INBOX, row.uid)
-                octets = await blobs.get(stored.body, 0, stored.size_octets)
-                message = next((one for one in sent if one.queue_id.encode() in octets.partition(b"\r\n\r\n")[0]), None)
-                if message is None:
-                    found.append(f"{user} has a message that nobody sent")
-                elif octets.endswith(message.octets):
-                    copies[message.queue_id, user] += 1
-                else:
-                    notices[message.queue_id] += 1
-                    if message.recipient != GONE or user != BOB:
-                        found.append(f"{user} has octets of {message.queue_id} that are not what was sent")
-        for message in sent:
-            found += _of_one(message, message.queue_id in state.acknowledged, copies, notices, waiting)
-    finally:
-        for engine in (queue, index, blobs, directory):
-            await engine.close()
+    queue = EmbeddedQueue(state_dir)
+    found += [f"spool: {damage}" for damage in (await queue.check()).damaged]
+    waiting = {item.id async for item in queue.browse()}
+    await queue.close()
+    mail = await stored_mail(state_dir, (ALICE, BOB))
+    found += mail.damage
+    copies: Counter[tuple[str, str]] = Counter()
+    notices: Counter[str] = Counter()
+    for copy in mail.copies:
+        head = copy.octets.partition(b"\r\n\r\n")[0]
+        message = next((one for one in sent if one.queue_id.encode() in head), None)
+        if message is None:
+            found.append(f"{copy.user} has a message that nobody sent")
+        elif copy.octets.endswith(message.octets):
+            copies[message.queue_id, copy.user] += 1
+        else:
+            notices[message.queue_id] += 1
+            if message.recipient != GONE or copy.user != BOB:
+                found.append(f"{copy.user} has octets of {message.queue_id} that are not what was sent")
+    for message in sent:
+        found += _of_one(message, message.queue_id in state.acknowledged, copies, notices, waiting)
     return found
 
 
