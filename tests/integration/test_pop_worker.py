@@ -6,6 +6,8 @@ import poplib
 import re
 import signal
 import ssl
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +19,7 @@ from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.directory import EmbeddedDirectory
 from maillib.embedded.index import EmbeddedIndex
 from maillib.ports.index import INBOX, NewMessage
+from maillib.settings.pop import PopSettings
 from maillib.settings.service import Listener, TlsFiles
 from orchestrator import certificates
 from tests.support.program import PATIENCE_S, Program, free_port, until
@@ -62,6 +65,7 @@ def service(tmp_path: Path) -> Iterator[Program]:
             Listener(host="127.0.0.1", port=free_port(), tls="implicit"),
         ),
         tls=TlsFiles(certificate=str(tls / "cert.pem"), private_key=str(tls / "key.pem")),
+        settings=PopSettings(takeover_after=1.0),
     )
     yield program
     program.clear()
@@ -85,6 +89,64 @@ def can_log_in(service: Program) -> bool:
         assert b"[IN-USE]" in error.args[0]
         return False
     return True
+
+
+VANISHES = f"""
+import poplib, sys
+client = poplib.POP3("127.0.0.1", int(sys.argv[1]), timeout={PATIENCE_S})
+client.user({USERS[0]!r})
+client.pass_({PASSWORD!r})
+client.dele(1)
+print("here", flush=True)
+sys.stdin.readline()
+try:
+    client.quit()
+except poplib.error_proto as error:
+    print(error)
+"""
+
+
+def test_a_client_that_vanishes_keeps_nobody_out(service: Program) -> None:
+    """A client that stops without a word (its host's kernel still answers for it) loses its maildrop to the next log-in
+    of the same user, at whatever worker; back again, it is told so and has deleted nothing.
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", VANISHES, str(service.port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as vanished:
+        assert vanished.stdin is not None
+        assert vanished.stdout is not None
+        try:
+            assert vanished.stdout.readline() == "here\n"
+            vanished.send_signal(signal.SIGSTOP)
+            until(lambda: can_log_in(service), "the maildrop is free")
+            vanished.send_signal(signal.SIGCONT)
+            vanished.stdin.write("\n")
+            vanished.stdin.flush()
+            assert "[IN-USE]" in vanished.stdout.readline()
+        finally:
+            vanished.kill()
+    assert re.search(r" maildrop-taken-over ", service.log)
+    client = log_in(service)
+    assert client.stat() == (2, len(SMALL) + len(BIG))
+    client.quit()
+
+
+def test_a_client_that_reads_nothing_costs_little_and_keeps_nobody_out(service: Program) -> None:
+    """Of many big messages asked for in one flight a few pieces are in memory, and the maildrop can be had."""
+    with service.client() as client:
+        client.say(f"USER {USERS[0]}")
+        client.say(f"PASS {PASSWORD}")
+        worker = worker_of(service)
+        before = resident_octets(worker)
+        client.file.write(b"RETR 2\r\n" * 1000)
+        client.file.flush()
+        until(lambda: can_log_in(service), "the maildrop is free")
+        assert resident_octets(worker) - before < 8 * 1024 * 1024
+
+
+def resident_octets(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def worker_of(service: Program) -> int:
