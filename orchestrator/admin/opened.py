@@ -4,23 +4,28 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from maillib.embedded.directory import EmbeddedDirectory
+from maillib.embedded.directory import EmbeddedDirectory, database_path
+from maillib.embedded.files import make_directory
 from maillib.errors import Conflict
 from maillib.ports.directory import DirectoryEditor, Edit, Entries
+from orchestrator.admin.owner import acting_as_owner
 
 
 @asynccontextmanager
 async def directory(state_dir: Path) -> AsyncIterator[DirectoryEditor]:
     """The directory of `state_dir`; both are made where they are missing: accounts may be made before the first apply.
 
-    Raises Transient, StoreUnusable, ConfigError.
+    Inside of the block root acts as the owner of the data. Raises Transient, StoreUnusable, ConfigError.
     """
     state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-    opened = EmbeddedDirectory(state_dir)
-    try:
-        yield opened
-    finally:
-        await opened.close()
+    folder = database_path(state_dir).parent
+    make_directory(folder)
+    with acting_as_owner(folder):
+        opened = EmbeddedDirectory(state_dir)
+        try:
+            yield opened
+        finally:
+            await opened.close()
 
 
 async def change(
