@@ -1,7 +1,9 @@
-"""Strangers' POP clients against sessions on the embedded store: poplib, curl and fetchmail."""
+"""Strangers' POP clients against sessions on the embedded store: poplib, curl, fetchmail and mutt."""
 
 import asyncio
+import os
 import poplib
+import pty
 import shutil
 import subprocess
 import threading
@@ -156,22 +158,23 @@ def test_poplib_in_clear_is_refused(starttls_port: int) -> None:
 
 @pytest.mark.parametrize("scheme", ["pop3", "pop3s"])
 def test_curl(scheme: str, authority: Path, request: pytest.FixtureRequest) -> None:
-    """curl lists, fetches octet for octet with AUTH PLAIN, and says 67 for a wrong password."""
+    """curl lists, fetches octet for octet by whatever way of logging in, and says 67 for a wrong password."""
     port = request.getfixturevalue("tls_port" if scheme == "pop3s" else "starttls_port")
     curl = [program("curl"), "-sS", "--ssl-reqd", "--cacert", str(authority), "--max-time", "20"]
     url = f"{scheme}://localhost:{port}/"
 
-    def fetch(path: str, password: str = PASSWORD) -> "subprocess.CompletedProcess[bytes]":
-        return subprocess.run(
-            [*curl, "-u", f"{LOGIN}:{password}", url + path], capture_output=True, timeout=30, check=False
-        )
+    def fetch(path: str, *options: str, password: str = PASSWORD) -> "subprocess.CompletedProcess[bytes]":
+        command = [*curl, *options, "-u", f"{LOGIN}:{password}", url + path]
+        return subprocess.run(command, capture_output=True, timeout=30, check=False)
 
     listing = fetch("").stdout.split()
     assert listing[1::2] == [b"%d" % len(PREFIX + message) for message in MESSAGES]
     for number in (2, 4):
         done = fetch(str(number))
         assert (done.returncode, done.stdout) == (0, PREFIX + MESSAGES[number - 1])
-    assert fetch("1", "wrong").returncode == 67
+    for options in (["--sasl-ir"], ["--login-options", "AUTH=LOGIN"], ["--login-options", "AUTH=+LOGIN"]):
+        assert fetch("1", *options).stdout == PREFIX + MESSAGES[0]
+    assert fetch("1", password="wrong").returncode == 67
 
 
 def test_fetchmail_takes_everything(starttls_port: int, authority: Path, tmp_path: Path) -> None:
@@ -196,5 +199,47 @@ def test_fetchmail_takes_everything(starttls_port: int, authority: Path, tmp_pat
         assert b"Message-ID: <%d@example.test>" % number in delivered
     assert b"\n.\n..\n.dot\n" in delivered
     client = log_in(starttls_port)
+    assert client.stat() == (0, 0)
+    client.quit()
+
+
+def test_mutt_copies_and_deletes(tls_port: int, authority: Path, tmp_path: Path) -> None:
+    """mutt lists by TOP, copies every message whole, and what it deletes is gone when it has quit."""
+    box, rc = tmp_path / "box", tmp_path / "muttrc"
+    rc.write_text(
+        f'set ssl_ca_certificates_file="{authority}" certificate_file="{authority}" folder="{tmp_path}"\n'
+        "set mbox_type=mbox quit=yes delete=yes confirmappend=no confirmcreate=no\n"
+    )
+    login = f"{LOGIN.replace('@', '%40')}:{PASSWORD.replace(' ', '%20')}"
+    keys = f"<tag-pattern>~A<enter><tag-prefix><copy-message>{box}<enter><delete-pattern>~A<enter><quit>"
+    command = [program("mutt"), "-n", "-F", str(rc), "-f", f"pops://{login}@localhost:{tls_port}/"]
+    ours, terminal = pty.openpty()
+    with os.fdopen(ours, "rb", buffering=0) as screen:
+        mutt = subprocess.Popen(
+            [*command, "-e", f'push "{keys}"'],
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+            env={"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "xterm"},
+        )
+        os.close(terminal)
+        timer = threading.Timer(30, mutt.kill)
+        timer.start()
+        try:
+            while screen.read(65536):  # it draws as long as somebody looks
+                pass
+        except OSError:
+            pass  # what Linux says when the last one has closed the other end
+        finally:
+            timer.cancel()
+        assert mutt.wait() == 0
+    copied = box.read_bytes()
+    for number in range(1, len(MESSAGES) + 1):
+        assert b"Message-ID: <%d@example.test>" % number in copied
+    assert b"\n.\n..\n.dot\n" in copied
+    client = poplib.POP3_SSL("localhost", tls_port, context=tls.contexts()[1], timeout=20)
+    client.user(LOGIN)
+    client.pass_(PASSWORD)
     assert client.stat() == (0, 0)
     client.quit()
