@@ -37,7 +37,7 @@ _AT_ONCE = 2
 """Each takes a processor for itself and 19 MiB of a worker's 512."""
 _WAITING = 128
 """At 20 ms each, two at once: who comes last waits 1.3 s."""
-LONGEST_WAIT_S = 2.0
+LONGEST_WAIT_S = 1.5
 """For its turn, on a machine that is busy with more than this."""
 
 REMEMBER_S = 600.0

@@ -27,10 +27,13 @@ LONGEST_DELAY_OF_NAME_S = 1.0
 """Anybody can bring it about for anybody, so it has to be bearable."""
 
 AT_ONCE = 8
-"""Log-ins from one network whose passwords are checked at the same time."""
+"""Log-ins from one address, or one network, whose passwords are checked at the same time."""
 
-MOST_WAITING = 16
-"""Others from there that wait for their turn; who comes then is told to try later."""
+MOST_WAITING = 120
+"""Others from there that wait for their turn: a second, at the rate at which passwords are checked."""
+
+REFUSAL_DELAY_S = 1.0
+"""Of the answer to who comes then: try later."""
 
 POLL_S = 0.1
 """Of who waits for a turn that another process may give back early."""
@@ -47,7 +50,7 @@ MAX_NAME = 320
 
 @dataclass(slots=True)
 class _Door:
-    """Who is at it from one network."""
+    """Who is at it from one address or network."""
 
     turns: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
     present: int = 0
@@ -68,20 +71,19 @@ class Doorkeeper:
         self._penalties = penalties
         self._clock = clock
         self._sleep = sleep
-        self._waiting: dict[str, _Door] = {}
-        """By address: anybody who wants to log in."""
-        self._checking: dict[str, _Door] = {}
-        """By the network around it, which for IPv6 is a /48, as a customer of a provider may have: the password of
-        each is the next to be hashed."""
+        self._addresses: dict[str, _Door] = {}
+        self._networks: dict[str, _Door] = {}
+        """Around the addresses: of IPv6 a /48, as a customer of a provider may have, of IPv4 the same."""
         self._welcome: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     async def authenticate(self, login: str, password: str, *, service: str, host: str) -> Account:
         """As the Directory does, for a client at `host`. Raises Transient also when too many log in from there."""
         address, name = _network(host, 64), _name(login)
-        async with self._present(self._waiting, address):
-            if not await self._has_turn(address, name):
+        began = self._clock()
+        async with self._turn(self._addresses, address):
+            if not await self._may_try(address, name, began):
                 raise Transient(f"log-ins from {address} fail, and too many come at a time")
-            async with self._present(self._checking, _network(host, 48)) as door, door.turns:
+            async with self._turn(self._networks, _network(host, 48)):
                 try:
                     account = await self._directory.authenticate(login, password, service=service)
                 except AuthenticationFailed:
@@ -96,32 +98,35 @@ class Doorkeeper:
         return account
 
     @asynccontextmanager
-    async def _present(self, doors: dict[str, _Door], network: str) -> AsyncIterator[_Door]:
-        """Raises Transient when too many are there already."""
-        door = doors.setdefault(network, _Door())
+    async def _turn(self, doors: dict[str, _Door], where: str) -> AsyncIterator[None]:
+        """Be one of AT_ONCE. Raises Transient when too many are there already."""
+        door = doors.setdefault(where, _Door())
         if door.present >= AT_ONCE + MOST_WAITING:
-            raise Transient(f"too many log-ins wait from {network}")
+            await self._sleep(REFUSAL_DELAY_S)
+            raise Transient(f"too many log-ins wait from {where}")
         door.present += 1
         try:
-            yield door
+            async with door.turns:
+                yield
         finally:
             door.present -= 1
             if not door.present:
-                del doors[network]
+                del doors[where]
 
-    async def _has_turn(self, address: str, name: str) -> bool:
+    async def _may_try(self, address: str, name: str, began: float) -> bool:
         """Wait until a password for `name` from `address` may be looked at; False: that would take too long."""
-        began = self._clock()
-        waited = 0.0
+        waited = self._clock() - began
+        slowed = False
         try:
             while left := await self._left(address, name, waited):
                 if waited > LONGEST_DELAY_S:
                     return False
                 await self._sleep(min(left, POLL_S))
                 waited = self._clock() - began
+                slowed = True
         except TemporaryError as error:
             maillog.problem(what="log-in penalties", error=str(error))
-        if waited:
+        if slowed:
             maillog.login_slowed(user=name, peer=address, wait_s=waited)
         return True
 

@@ -138,6 +138,19 @@ def test_connections_at_once_guess_no_faster() -> None:
     asyncio.run(main())
 
 
+def test_the_first_connections_guess_no_faster_either() -> None:
+    """Of many log-ins at once from an address that has not failed yet, a handful is looked at before it waits."""
+
+    async def main() -> None:
+        async with house() as at:
+            guesses = [at.pop.authenticate(f"u{n}", "wrong", service="pop", host="192.0.2.1") for n in range(100)]
+            answers = await asyncio.gather(*guesses, return_exceptions=True)
+            assert at.directory.checking < 2 * doorkeeper.AT_ONCE
+            assert {type(answer) for answer in answers} == {AuthenticationFailed, Transient}
+
+    asyncio.run(main())
+
+
 def test_right_passwords_from_an_address_that_guessed_follow_each_other() -> None:
     """Once the last wait is over, a success makes room for the next one at once."""
 
@@ -221,7 +234,10 @@ def test_who_comes_from_elsewhere_finds_room(host: str) -> None:
             many = doorkeeper.AT_ONCE + doorkeeper.MOST_WAITING
             at.directory.open.clear()
             here = [host.format(number if ":" in host else 1) for number in range(many)]
-            guesses = [asyncio.create_task(at.fails(address, f"u{address}")) for address in here]
+            guesses = [
+                asyncio.create_task(at.pop.authenticate(f"u{address}", "wrong", service="pop", host=address))
+                for address in here
+            ]
             while at.directory.checking < doorkeeper.AT_ONCE:
                 await asyncio.sleep(0)
             for _ in range(100):
@@ -233,7 +249,9 @@ def test_who_comes_from_elsewhere_finds_room(host: str) -> None:
             while at.directory.checking <= doorkeeper.AT_ONCE:
                 await asyncio.sleep(0)
             at.directory.open.set()
-            await asyncio.gather(*guesses, elsewhere)
+            await elsewhere
+            answers = await asyncio.gather(*guesses, return_exceptions=True)
+            assert {type(answer) for answer in answers} <= {AuthenticationFailed, Transient}
             await at.succeeds(host.format(1))
 
     asyncio.run(main())
