@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import tempfile
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,6 +19,7 @@ from tests.support.real_suite import RealSuite
 QUEUED = datetime(2026, 3, 1, 12, 0, 7, tzinfo=UTC)
 NEXT = datetime(2090, 1, 1, tzinfo=UTC)
 BODY = b"Subject: x\r\n\r\nbody\r\n"
+NOBODY = 65534
 BOB, CAROL = Address.parse("bob@example.test"), Address.parse("carol@elsewhere.test")
 ENVELOPE = Envelope(
     sender=Address.parse("alice@example.test"),
@@ -36,10 +40,13 @@ def suite(tmp_path: Path) -> RealSuite:
 @pytest.fixture
 def ids(suite: RealSuite) -> list[str]:
     """A deferred and a new message."""
+    return filled(suite.place.state_dir)
 
+
+def filled(state_dir: Path) -> list[str]:
     async def fill() -> list[str]:
-        suite.place.state_dir.mkdir()
-        queue = EmbeddedQueue(suite.place.state_dir)
+        state_dir.mkdir()
+        queue = EmbeddedQueue(state_dir)
         drafts = [queue.draft(), queue.draft()]
         for number, draft in enumerate(drafts):
             await draft.write(BODY)
@@ -152,3 +159,40 @@ def test_before_the_first_apply(suite: RealSuite) -> None:
     suite.ok("queue", "check")
     assert suite.run("queue", "show", "X").code == 1
     assert not suite.place.state_dir.exists()
+
+
+def test_heads_and_plurals(suite: RealSuite, ids: list[str]) -> None:
+    """A listing for people says what its columns are; one message is not "messages"."""
+    lines = suite.ok("queue", "list").out.splitlines()
+    assert lines[0].split() == ["id", "state", "octets", "queued", "sender"]
+    assert lines[1].split() == ["recipient", "attempts", "address"]
+    assert lines[2].split()[:3] == [ids[0], "deferred", str(len(BODY))]
+    assert "1 message is tried now" in suite.ok("queue", "retry", "--all").err
+    assert "0 messages are tried now" in suite.ok("queue", "retry", "--all").err
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to give up")
+def test_root_acts_as_the_owner() -> None:
+    """What the owner plants in the spool leads root to no files of others; what root makes there is the owner's."""
+    with tempfile.TemporaryDirectory() as folder:  # the owner has to come as far as this
+        suite = RealSuite(Path(folder))
+        suite.write({"services": {}})
+        state_dir = suite.place.state_dir
+        ids = filled(state_dir)
+        for path in (Path(folder), state_dir):
+            path.chmod(0o755)
+        spool, target = state_dir / "spool", state_dir / "secret.json"
+        subprocess.run(["/bin/chown", "-R", f"{NOBODY}:{NOBODY}", str(spool)], check=True)
+        target.write_bytes(next((spool / "incoming").iterdir()).read_bytes().replace(ids[1].encode(), b"PLANTED1"))
+        target.chmod(0o600)
+        (spool / "wake").unlink()
+        for name in ("PLANTED1.json", "PLANTED2.json"):
+            (spool / "incoming" / name).symlink_to(target)
+        (spool / "messages" / "PLANTED1.eml").symlink_to(target)
+        (spool / "active" / "1-000000000000").symlink_to(state_dir)
+        assert "alice" not in suite.ok("queue", "show", "PLANTED1").out
+        assert suite.run("queue", "check").code == 1
+        suite.ok("queue", "remove", ids[0], "PLANTED1")
+        assert target.exists()
+        assert (spool / "wake").stat().st_uid == NOBODY
+        assert os.geteuid() == 0

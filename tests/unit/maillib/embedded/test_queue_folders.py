@@ -541,3 +541,87 @@ def test_wake_is_a_fifo_or_nothing(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         EmbeddedQueue(tmp_path)
     assert wake.read_bytes() == b""
+
+
+def test_check_names_what_is_wrong(tmp_path: Path) -> None:
+    """Files that are no messages, and a message that is in two folders, are named; a message that moves is not."""
+
+    async def promise(queue: Queue) -> None:
+        spool = tmp_path / "spool"
+        twice, whole = await put(queue), await put(queue)
+        assert len(await queue.claim(2)) == 2
+        (active,) = (spool / "active").glob(f"*/{twice}.json")
+        (spool / "deferred" / active.name).write_bytes(active.read_bytes())
+        (spool / "incoming" / f"{whole}.json~").touch()
+        (spool / "notes.txt").touch()
+        (spool / "messages" / "core").touch()
+        (spool / "active" / "x.json").touch()
+        damaged = (await queue.check()).damaged
+        assert sorted(damaged) == sorted(
+            [
+                f"{twice} is in {active.parent.relative_to(spool)} and in deferred: remove one of the two",
+                f"incoming/{whole}.json~ is no file of the spool",
+                "notes.txt is no file of the spool",
+                "messages/core is no file of the spool",
+                "active/x.json is no file of the spool",
+            ]
+        )
+
+    with_queue(tmp_path, promise)
+
+
+def test_sweep_spares_what_is_being_made_again(tmp_path: Path) -> None:
+    """The body of a notification whose message is still queued is left alone: it may be in the making just now."""
+
+    async def promise(queue: Queue) -> None:
+        queue_id = await put(queue)
+        orphan = tmp_path / "spool" / "messages" / f"{queue_id}B1.eml"
+        orphan.touch()
+        os.utime(orphan, (0, 0))
+        assert (await queue.check()).removed == ()
+        await queue.remove(queue_id)
+        assert (await queue.check()).removed == (f"messages/{orphan.name}",)
+
+    with_queue(tmp_path, promise)
+
+
+def test_sweep_follows_no_link(tmp_path: Path) -> None:
+    """Old links and folders under the names of bodies are neither followed nor a reason to stop."""
+    target = tmp_path / "target"
+    target.touch()
+    os.utime(target, (0, 0))
+
+    async def promise(queue: Queue) -> None:
+        messages = tmp_path / "spool" / "messages"
+        (messages / "A1.eml").symlink_to(target)
+        (messages / "A2.eml").mkdir()
+        (messages / "A3.eml").touch()
+        for name in ("A1.eml", "A2.eml", "A3.eml"):
+            os.utime(messages / name, (0, 0), follow_symlinks=False)
+        assert (await queue.check()).removed == ("messages/A3.eml",)
+        assert target.exists()
+
+    with_queue(tmp_path, promise)
+
+
+def test_folders_cannot_be_exchanged(tmp_path: Path) -> None:
+    """What is put in the place of a folder while a process works is not written to."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    async def promise(queue: Queue) -> None:
+        for name in ("messages", "incoming"):
+            folder = tmp_path / "spool" / name
+            folder.rename(tmp_path / name)
+            folder.symlink_to(elsewhere)
+        queue_id = await put(queue)
+        assert list(elsewhere.iterdir()) == []
+        assert (tmp_path / "incoming" / f"{queue_id}.json").exists()
+
+    with_queue(tmp_path, promise)
+
+
+def test_a_folder_that_cannot_be_made() -> None:
+    """A state directory that cannot be written is a clear error about the configuration, not one worth a retry."""
+    with pytest.raises(ConfigError, match="^/sys/spool: "):  # not even root makes a folder there
+        EmbeddedQueue(Path("/sys"))
