@@ -13,6 +13,8 @@ class Next(Enum):
 
     AGAIN = auto()
     """A command was served, or a part of one that deserves as much time for the next; more may be buffered."""
+    SERVED = auto()
+    """The same, and nothing more is buffered: what AGAIN and then NEED_DATA would say."""
     NEED_DATA = auto()
     """No whole command is buffered."""
     START_TLS = auto()

@@ -14,6 +14,7 @@ import sys
 import time
 import traceback
 from contextvars import ContextVar
+from functools import lru_cache
 from pathlib import Path
 
 _connection: ContextVar[str] = ContextVar("connection", default="")
@@ -74,10 +75,20 @@ def _value(value: object) -> str:
 
 def _emit(level: str, event: str, **fields: object) -> None:
     now = time.time()
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03d}Z"
-    conn = _connection.get()
-    pairs = ([f"conn={conn}"] if conn else []) + [f"{k}={_value(v)}" for k, v in fields.items() if v is not None]
-    _sink.write(" ".join([stamp, level, _sink.worker, event, *pairs]) + "\n")
+    second = int(now)
+    line = f"{_second(second)}.{int((now - second) * 1000):03d}Z {level} {_sink.worker} {event}"
+    if conn := _connection.get():
+        line += f" conn={conn}"
+    for name, value in fields.items():
+        if value is not None:
+            line += f" {name}={_value(value)}"
+    _sink.write(line + "\n")
+
+
+@lru_cache(maxsize=1)
+def _second(unix_s: int) -> str:
+    """Many events fall into one second."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(unix_s))
 
 
 # Programs
@@ -158,7 +169,7 @@ def proxy_failed(*, peer: str, error: str) -> None:
 
 
 def disconnected(*, reason: str, duration_s: float, user: str | None = None) -> None:
-    """A session ended: `quit` `lost` `timeout` `goodbye` `errors` `tls` `taken-over` `aborted`; ours: `failed` `bug`."""
+    """Session ended: `quit` `lost` `timeout` `goodbye` `errors` `tls` `taken-over` `aborted`; ours: `failed` `bug`."""
     _emit("info", "disconnected", reason=reason, duration_s=f"{duration_s:.3f}", user=user)
 
 

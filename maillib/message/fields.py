@@ -43,6 +43,11 @@ def fields(header: bytes) -> Iterator[tuple[str, bytes]]:
         yield name, b"\r\n".join(value)
 
 
+def are_more(header: bytes, name: str, most: int) -> bool:
+    """Whether more than `most` fields are called `name`, given in lower case. Looks closer only where it has to."""
+    return header.lower().count(name.encode()) > most and sum(field == name for field, _ in fields(header)) > most
+
+
 def mailboxes(value: bytes) -> list[Address]:
     """The addresses in the value of From. RFC 5322 §3.4, without groups and obsolete forms.
 

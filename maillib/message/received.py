@@ -7,7 +7,7 @@ its bodies alone.
 
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from maillib.message.header import field
 
@@ -115,5 +115,6 @@ def message_id_field(queue_id: str, hostname: str) -> bytes:
 
 def date(when: datetime) -> str:
     """`when`, which knows its zone, as RFC 5322 §3.3 has it."""
+    zone = "+0000" if when.tzinfo is UTC else f"{when:%z}"
     day = f"{_DAYS[when.weekday()]}, {when.day} {_MONTHS[when.month - 1]} {when.year:04}"
-    return f"{day} {when:%H:%M:%S %z}"
+    return f"{day} {when.hour:02}:{when.minute:02}:{when.second:02} {zone}"

@@ -104,8 +104,6 @@ def client_name(verb: str, argument: str) -> str:
 def mail(argument: str, *, extended: bool) -> Mail:
     """The argument of MAIL. `extended`: the client said EHLO, so that parameters are allowed."""
     path, text = _path("MAIL FROM", argument)
-    if not text:
-        return Mail(sender=_address(path, "5.1.7", smtputf8=False) if path else None)
     parameters = _parameters(text)
     if parameters and not extended:
         raise Refused(555, "5.5.4", "Parameters come after EHLO only")
@@ -134,7 +132,7 @@ def mail(argument: str, *, extended: bool) -> Mail:
 def rcpt(argument: str, *, smtputf8: bool) -> Address | Postmaster:
     """The argument of RCPT. RFC 5321 §4.1.1.3."""
     path, text = _path("RCPT TO", argument)
-    if text and (parameters := _parameters(text)):
+    if parameters := _parameters(text):
         raise Refused(555, "5.5.4", f"{min(parameters)} is not supported")
     if path.lower() == "postmaster":
         return Postmaster()
@@ -166,7 +164,9 @@ def _address(path: str, status: str, *, smtputf8: bool) -> Address:
 def _parameters(text: str) -> dict[str, str]:
     """Keywords in upper case; an empty value stands for none. RFC 5321 §4.1.2."""
     parameters: dict[str, str] = {}
-    for word in text.split():
+    for word in text.split(" ") if text else ():
+        if not word:
+            continue
         match = _PARAMETER.fullmatch(word)
         if not match:
             raise Refused(501, "5.5.4", "Malformed parameter")

@@ -10,6 +10,9 @@ LONGEST_LINE = 32 * 1024
 """Octets. A line that has not ended by then never will; none that we understand is half as long."""
 
 
+_CR = 13
+
+
 class CommandLines:
     """One for each connection."""
 
@@ -31,10 +34,14 @@ class CommandLines:
             raise Refused(500, "5.5.2", "Line too long")
         if end < 0:
             return None
-        if not self._buffer.startswith(b"\r", max(start, end - 1), end):
+        if end == start or self._buffer[end - 1] != _CR:
             raise Refused(500, "5.5.2", "Lines end with CRLF; an LF alone is not accepted")
         self._at = end + 1
         return self._buffer[start : end - 1]
+
+    @property
+    def is_empty(self) -> bool:
+        return self._at == len(self._buffer)
 
     def take(self) -> bytes:
         """All there is, which may be nothing: a message is on its way, or what came in clear is to be forgotten."""

@@ -193,7 +193,8 @@ class StreamConnection(asyncio.Protocol):
     # The dialogue: each of these serves until the session needs more than has come (None), or is over (why)
 
     async def _greet(self) -> str | None:
-        maillog.connected(peer=self._info.peer, listener=self._info.listener.address, tls=self._tls, via=self._info.via)
+        info = self._info
+        maillog.connected(peer=info.peer, listener=info.listener.address, tls=self._tls, via=info.via)
         return await self._serve(await self._session.greet(self))
 
     async def _hear(self, data: bytes) -> str | None:
@@ -204,27 +205,25 @@ class StreamConnection(asyncio.Protocol):
         session = self._session
         steps = 0
         while True:
-            match step:
-                case Next.AGAIN:
-                    self._deadline = None
-                    steps += 1
-                    if steps % STEPS_AT_ONCE == 0:
-                        await asyncio.sleep(0)
-                case Next.START_TLS:
-                    await self._start_tls()
-                case Next.CLOSE:
-                    return "quit"
-                case Next.NEED_DATA:
-                    if not self._inbox:
-                        await self._flush()
+            if step is Next.CLOSE:
+                return "quit"
+            if step is Next.START_TLS:
+                await self._start_tls()
+            if step is not Next.NEED_DATA:
+                self._deadline = None
+            needs_data = step is Next.SERVED or step is Next.NEED_DATA
+            if needs_data and not self._inbox:
+                await self._flush()
             if self._leaving and (words := session.goodbye()) is not None:
                 await self.send(words)
                 return "goodbye"
-            if step is Next.NEED_DATA:
-                if self._inbox:
-                    session.receive(self._take_input())
-                else:
+            if needs_data:
+                if not self._inbox:
                     return "lost" if self._eof else None
+                session.receive(self._take_input())
+            steps += 1
+            if steps % STEPS_AT_ONCE == 0:
+                await asyncio.sleep(0)
             step = await session.advance(self)
 
     async def _time_out(self) -> str:
@@ -372,7 +371,7 @@ class StreamConnection(asyncio.Protocol):
             self._eof = self._lost = True
             raise PeerError("tls")
         self._upgrading = False
-        self._waiting_since = self._deadline = None
+        self._waiting_since = None
         self._transport = upgraded
         self._tls = True
         self._pause_reading_if_full()

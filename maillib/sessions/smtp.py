@@ -165,7 +165,7 @@ class SmtpSession:
         if self._octets_came < SLOWEST_OCTETS:
             return Next.NEED_DATA
         self._octets_came = 0
-        return Next.AGAIN
+        return Next.SERVED
 
     async def _message_received(self, message: IncomingMessage) -> Reply:
         transaction = self._transaction
@@ -197,7 +197,7 @@ class SmtpSession:
                 return Next.CLOSE
             case 421:
                 raise PeerError("errors")
-        return Next.AGAIN
+        return Next.SERVED if self._lines.is_empty else Next.AGAIN
 
     def _reject(self, code: int, status: str, text: str, *, rcpt: object = None) -> Reply:
         """A refusal that is no fault in the client's grammar."""

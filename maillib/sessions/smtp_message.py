@@ -123,21 +123,21 @@ class IncomingMessage:
         """Check the header, and let what is ours go before it."""
         assert self._header is not None
         content, self._header = self._header, None
-        here = list(fields.fields(bytes(content[:length])))
-        names = [name for name, _ in here]
-        if names.count("received") > self._rules.max_received:
+        header = bytes(content[:length])
+        if fields.are_more(header, "received", self._rules.max_received):
             raise Refused(554, "5.4.6", "Too many hops, the message is going in circles")
-        front = received(self._hop)
+        self._piece += received(self._hop)
         if self._rules.may_say_from is not None:
-            for field in ("From", "Sender"):
-                values = [value for name, value in here if name == field.lower()]
-                await self._check_author(field, values, self._rules.may_say_from)
-            front += self._missing(names)
-        self._piece += front
+            self._piece += await self._submitted(header, self._rules.may_say_from)
         self._piece += content
 
-    def _missing(self, names: list[str]) -> bytes:
-        """RFC 6409 §8.2, §8.3."""
+    async def _submitted(self, header: bytes, may_say_from: Callable[[Address], Awaitable[bool]]) -> bytes:
+        """What a submission lacks. RFC 6409 §8.2, §8.3. Raises Refused when it says that somebody else wrote it."""
+        here = list(fields.fields(header))
+        for field in ("From", "Sender"):
+            values = [value for name, value in here if name == field.lower()]
+            await self._check_author(field, values, may_say_from)
+        names = [name for name, _ in here]
         date = b"" if "date" in names else date_field(self._hop.when)
         message_id = b"" if "message-id" in names else message_id_field(self._draft.id, self._hop.hostname)
         return date + message_id
