@@ -263,6 +263,11 @@ def set_aside(*, queue_id: str, reason: str) -> None:
     _emit("error", "set-aside", queue_id=queue_id, reason=reason)
 
 
+def orphan_removed(*, body: str) -> None:
+    """A body that some process had put into the store a day ago, and then died, was removed: it is in no mailbox."""
+    _emit("warning", "orphan-removed", body=body)
+
+
 def retrieved(*, user: str, messages: int, octets: int) -> None:
     """A POP session sent that many messages."""
     _emit("info", "retrieved", user=user, messages=messages, octets=octets)

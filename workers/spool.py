@@ -3,7 +3,8 @@
 Purpose
     Any number of processes share one spool directory; each claims messages, at most `parallel` at a time, expands
     aliases, and appends to INBOX of each user. What may pass later is tried again; what will not is returned to the
-    sender. Mail for other domains waits: this version has no outbound delivery.
+    sender. Mail for other domains waits: this version has no outbound delivery. Once an hour bodies are removed that
+    somebody put into the store a day ago and nobody came back for.
 Standards
     RFC 5321 §4.4, §4.5.4, §4.5.5 and §6.1; RFC 3464 with RFC 3463, RFC 6522 and RFC 6533; RFC 3834 §5.
 Security
@@ -16,8 +17,8 @@ Signals
 Settings
     `maillib/settings/spool.py`.
 Diagnostics
-    STATE_DIR/log/NAME.log: `delivered`, `deferred`, `failed`, `bounced`, `removed`, `set-aside`; STATE_DIR/spool is
-    described in docs/queue.md; `postroom queue list` shows what waits and why.
+    STATE_DIR/log/NAME.log: `delivered`, `deferred`, `failed`, `bounced`, `removed`, `set-aside`, `orphan-removed`;
+    STATE_DIR/spool is described in docs/queue.md; `postroom queue list` shows what waits and why.
 Bugs
     A message with many recipients is one job: its recipients are served at most 32 at a time.
 """
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 def load() -> "Build":
     """Import what delivery needs, and say how the service is built."""
+    import asyncio
     from datetime import timedelta
 
     from maillib.embedded.blobs import EmbeddedBlobs
@@ -49,6 +51,7 @@ def load() -> "Build":
     from maillib.runtime.jobs import JobService
     from maillib.sessions.delivery import Delivery, Ports
     from maillib.sessions.retrying import JITTER, RetryPolicy
+    from maillib.sessions.sweeping import sweep_for_ever
     from maillib.settings.spool import SpoolSettings
 
     async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
@@ -74,7 +77,11 @@ def load() -> "Build":
             async def wait(self, timeout_s: float) -> None:
                 await queue.wait(timeout_s)
 
+        sweeping = asyncio.create_task(sweep_for_ever(blobs))
+
         async def close() -> None:
+            sweeping.cancel()
+            await asyncio.wait((sweeping,))
             for engine in (queue, blobs, index, directory):
                 await engine.close()
 
