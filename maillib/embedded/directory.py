@@ -58,7 +58,8 @@ _THREADS = 2
 
 _DOMAINS = 1000
 _ACCOUNTS = 10_000
-"""Each about half a kibibyte; so is each account or address that a remembered address leads to."""
+"""That are remembered, and the addresses of as many: each about half a kibibyte. An alias counts as many times as
+it has accounts and addresses behind it."""
 
 
 def database_path(state_dir: Path) -> Path:
@@ -82,7 +83,7 @@ class EmbeddedDirectory(DirectoryEditor):
         self._version = self._watch.version()
         self._ours: Answers[str, bool] = Answers(_DOMAINS)
         self._default_domain: Answers[None, str] = Answers(1)
-        self._resolutions: Answers[str, Resolution] = Answers(_ACCOUNTS, weight=_weight)
+        self._resolutions: Answers[str, Resolution] = Answers(2 * _ACCOUNTS, weight=_weight)
         self._accounts: Answers[AccountId, Account] = Answers(_ACCOUNTS)
         self._credentials: Answers[str, _Credentials] = Answers(_ACCOUNTS)
 
