@@ -52,6 +52,8 @@ class Acceptor:
             on_empty=self._check_settled,
         )
         self._at_once = FEW_AT_ONCE
+        self._short = False
+        """Of descriptors, and that is in the log already."""
         self._accepting = False
         self._closed = False
         self._settled: asyncio.Future[None] = self._loop.create_future()
@@ -109,9 +111,12 @@ class Acceptor:
                 self._loop.remove_reader(sock.fileno())
                 if error.errno == errno.EINVAL:
                     return  # shut down: the service stops; the master says so in a moment
-                maillog.problem(what=f"accept on {listener.address}", error=str(error))
+                if not self._short:
+                    self._short = True
+                    maillog.problem(what=f"accept on {listener.address}", error=str(error))
                 self._loop.call_later(BACK_OFF_S, self._listen, listener, sock)
                 return
+            self._short = False
             connection.setblocking(False)
             host = str(address[0]).removeprefix("::ffff:")
             arrival = Arrival(self._hall, connection, host, int(address[1]), listener)

@@ -159,12 +159,11 @@ class Admission:
         """Log it, but not a thousand times the same."""
         if not self._refusals:
             self._loop.call_later(SUM_UP_S, self._sum_up)
-        key = (host, reason)
-        if key not in self._refusals and len(self._refusals) >= REMEMBERED:
-            key = ("others", reason)
-        if key not in self._refusals:
+        if (host, reason) not in self._refusals and len(self._refusals) >= REMEMBERED:
+            host = "others"
+        if (host, reason) not in self._refusals:
             maillog.refused(peer=host, reason=reason)
-        self._refusals[key] += 1
+        self._refusals[host, reason] += 1
 
     def _sum_up(self) -> None:
         for (host, reason), times in self._refusals.items():

@@ -46,6 +46,7 @@ class Hall:
     arrivals: "set[Arrival]" = field(default_factory=set)
     sessions: dict[object, Place] = field(default_factory=dict)
     """The place of each, until it is closed."""
+    pid: str = field(default_factory=lambda: f"{os.getpid():x}")
     numbers: "count[int]" = field(default_factory=lambda: count(1))
 
 
@@ -158,7 +159,7 @@ class Arrival:
             return  # it has been sent away while it waited
         hall, implicit = self._hall, self._listener.tls == "implicit"
         info = ConnectionInfo(
-            conn=f"{os.getpid():x}.{next(hall.numbers):x}",
+            conn=f"{hall.pid}.{next(hall.numbers):x}",
             peer_host=self._host,
             peer_port=self._port,
             listener=self._listener,

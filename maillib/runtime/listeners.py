@@ -51,9 +51,7 @@ def refuse_from_now_on(sock: socket.socket) -> None:
 
 
 def set_options(sock: socket.socket) -> None:
-    """For the connections that are accepted from it, which inherit them: replies leave at once, and who has vanished
-    without a word is noticed."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """For the connections that are accepted from it, which inherit them: who has vanished without a word is noticed."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, VANISHED_S)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, VANISHED_S // 4)
