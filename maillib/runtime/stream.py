@@ -417,7 +417,8 @@ class StreamConnection(asyncio.Protocol):
         assert self._deadline is not None
         if left == 0 and (self._eof or self._tls or now >= self._deadline):
             self._transport.close()
-            self._set_timer(now + PARTING_S, self._transport.abort)
+            if self._tls:  # else that is all
+                self._set_timer(now + PARTING_S, self._transport.abort)
         elif now >= self._deadline:
             self.abort()
         else:
