@@ -97,6 +97,12 @@ class MailboxFolder:
         """Raises OSError."""
         return os.stat(name, dir_fd=self._fd, follow_symlinks=False)
 
+    def link(self, name: str, other: str) -> None:
+        """Give a file one more name, on disk when this returns. Raises StoreFull, Transient."""
+        with os_errors():
+            os.link(name, other, src_dir_fd=self._fd, dst_dir_fd=self._fd, follow_symlinks=False)
+            os.fsync(self._fd)
+
     def remove(self, name: str) -> None:
         """Raises Transient."""
         with os_errors():

@@ -189,6 +189,10 @@ class Sidecar:
         self._compact_above = max(COMPACT_OCTETS, 2 * size)
         self._is_behind = False
 
+    def has_notes(self) -> bool:
+        """Whether there is a log, whatever is in it."""
+        return os.path.lexists(self._log)
+
     def read_notes(self) -> dict[MailboxId, Noted]:
         """By mailbox. Lines that are damaged are passed over. Raises Transient."""
         found: dict[MailboxId, Noted] = {}
