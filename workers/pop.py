@@ -4,7 +4,8 @@ Purpose
     One process of it serves any number of connections, each an exclusive session with one maildrop. It reads the
     store that the spool delivers to; messages are removed only when a session ends with QUIT.
 Standards
-    RFC 1939 (without APOP, which needs passwords in clear), RFC 2449, RFC 2595, RFC 3206, RFC 4616, RFC 5034.
+    RFC 1939 (without APOP, which needs passwords in clear), RFC 2449, RFC 2595, RFC 3206, RFC 4616, RFC 5034, RFC 6856,
+    RFC 6858.
 Security
     Reads from strangers: command lines, at most 4096 octets each. Log-in only under TLS unless the listener says
     `cleartext_login`. Needs read and write access to the store; opens no connection and starts no program. The private
@@ -14,10 +15,12 @@ Signals
 Settings
     `maillib/settings/pop.py`.
 Diagnostics
-    STATE_DIR/log/NAME.log: `login`, `login-failed`, `maildrop-in-use`, `bad-command`, `retrieved`, `expunged`.
+    STATE_DIR/log/NAME.log: `login`, `login-failed`, `maildrop-in-use`, `maildrop-taken-over`, `bad-command`,
+    `retrieved`, `expunged`.
 Bugs
     A message stored with a CR or LF alone in it (SMTP takes none) is sent with CRLF instead and is then longer than
-    LIST says. Only INBOX can be reached.
+    LIST says. So may be one with UTF-8 in its header for a client that has not said UTF8 (RFC 6858 §4 allows that).
+    Only INBOX can be reached.
 """
 
 import sys
