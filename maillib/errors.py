@@ -63,6 +63,10 @@ class TooSoon(Conflict):
     """The same thing was done only just now; a while later it is in order."""
 
 
+class TooOld(Conflict):
+    """What was asked about is no longer remembered: read everything anew."""
+
+
 class ConfigError(MailError):
     """A service's JSON file, or something it names, cannot be used as it is. Not worth a retry."""
 

@@ -9,6 +9,8 @@ from maillib.embedded.blobs import body_name
 from maillib.embedded.files import os_errors
 from maillib.ports.index import Uid
 
+_COUNTERS = ("messages", "octets", "messages without \\Seen", "messages with \\Deleted")
+
 
 def check_account(index: AccountIndex) -> list[str]:
     """What is wrong, one sentence each. Changes nothing; blocks, and keeps deliveries waiting meanwhile."""
@@ -22,32 +24,29 @@ def check_account(index: AccountIndex) -> list[str]:
 
 
 def _check_counters(transaction: sqlite3.Connection) -> Iterator[str]:
-    counted = transaction.execute(
-        "SELECT mailbox.id, mailbox.messages, mailbox.octets, count(uid), coalesce(sum(size_octets), 0),"
-        " coalesce(max(uid), 0) < uid_next FROM mailbox LEFT JOIN message ON mailbox = mailbox.id GROUP BY mailbox.id"
-    ).fetchall()
-    for mailbox, messages, octets, real_messages, real_octets, below in counted:
-        if (messages, octets) != (real_messages, real_octets):
-            yield (
-                f"mailbox {mailbox} counts {messages} messages, {octets} octets,"
-                f" but holds {real_messages}, {real_octets}"
-            )
+    for mailbox, *counted in transaction.execute(
+        "SELECT mailbox.id, mailbox.messages, mailbox.octets, mailbox.unseen, mailbox.deleted,"
+        " count(uid), coalesce(sum(size_octets), 0), count(uid) FILTER (WHERE flags & 1 = 0),"
+        " count(uid) FILTER (WHERE flags & 8 != 0), coalesce(max(uid), 0) < uid_next"
+        " FROM mailbox LEFT JOIN message ON mailbox = mailbox.id GROUP BY mailbox.id"
+    ).fetchall():
+        counters, real, below = counted[:4], counted[4:8], counted[8]
+        for what, counter, number in zip(_COUNTERS, counters, real, strict=True):
+            if counter != number:
+                yield f"mailbox {mailbox} counts {counter} {what}, but holds {number}"
         if not below:
             yield f"mailbox {mailbox} has a UID that it has not given out yet"
-    messages, octets = transaction.execute("SELECT messages, octets FROM account").fetchone()
-    sums = sum(row[3] for row in counted), sum(row[4] for row in counted)
-    if (messages, octets) != sums:
-        yield f"the account counts {messages} messages, {octets} octets, but its mailboxes hold {sums[0]}, {sums[1]}"
     for mailbox, uid in transaction.execute(
-        "SELECT mailbox, uid FROM message EXCEPT SELECT mailbox, uid FROM state"
+        "SELECT mailbox, uid FROM message EXCEPT SELECT mailbox, uid FROM content"
     ).fetchall():
-        yield f"message {uid} of mailbox {mailbox} has no flags and no modseq"
+        yield f"message {uid} of mailbox {mailbox} has no content"
 
 
 def _check_bodies(transaction: sqlite3.Connection, folder: Path, mailbox: int, uid_next: int) -> Iterator[str]:
     sizes = {path.name: path.lstat().st_size for path in folder.iterdir()}
     for uid, octets in transaction.execute(
-        "SELECT uid, size_octets - length(prefix) FROM message WHERE mailbox = ?", (mailbox,)
+        "SELECT uid, size_octets - length(prefix) FROM message JOIN content USING (mailbox, uid) WHERE mailbox = ?",
+        (mailbox,),
     ):
         size = sizes.pop(body_name(Uid(uid)), None)
         if size is None:

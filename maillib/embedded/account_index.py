@@ -1,121 +1,104 @@
-"""The index of one account: its tables, and the body files that they speak of.
+"""The index of one account, and the body files that it speaks of.
 
-    mail/ACCOUNT/index.sqlite3           the tables below
+    mail/ACCOUNT/index.sqlite3           the tables of `account_schema`
     mail/ACCOUNT/MAILBOX/UID.eml         a body; MAILBOX is a number, UID has ten digits
+    mail/ACCOUNT/mailboxes.json, flags.log   what else a rebuild needs to know (`sidecar`)
 
 Guarantees: a message is there exactly when its row is committed; its body is on disk, under its name, before that; a
 name of a mailbox never becomes a path. `docs/store.md` lists every combination of rows and files that a crash can
 leave, and who moves it on. Everything here blocks.
 
-Leaves to others: which accounts are open, threads (`index`); quotas (the caller says them); when a body that nobody
-links any more is gone (the file system counts its names).
+Leaves to others: which accounts are open (`open_accounts`), threads (`index`); quotas (the caller says them); when a
+body that nobody links any more is gone (the file system counts its names).
 """
 
-import sqlite3
+import os
+import shutil
 import time
 from array import array
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from maillib import maillog
-from maillib.embedded.blobs import account_path, body_name, body_size, mail_ref, path_of
-from maillib.embedded.bodies import place_body
-from maillib.embedded.files import DIRECTORY_MODE, os_errors, sync_directory
-from maillib.embedded.sqlite import Database
-from maillib.errors import NotFound, OverQuota, TemporaryError
+from maillib.embedded import account_changes as changes
+from maillib.embedded import account_tables as tables
+from maillib.embedded.account_append import Append, Appending
+from maillib.embedded.account_change import Change
+from maillib.embedded.account_lock import AccountLock
+from maillib.embedded.account_mailboxes import WHOLE_MAILBOX, Mailboxes
+from maillib.embedded.account_notes import all_notes
+from maillib.embedded.account_schema import SCHEMA, new_database
+from maillib.embedded.blobs import account_path, body_name, mail_ref
+from maillib.embedded.files import DIRECTORY_MODE, FILE_MODE, os_errors, sync_directory, write_all
+from maillib.embedded.sidecar import ListedMailbox, MailboxList, Note, Sidecar
+from maillib.embedded.sqlite import BUSY_TIMEOUT_S, Database
+from maillib.errors import MailError, NotFound, TemporaryError
 from maillib.ports.directory import AccountId
+from maillib.ports.flags import FlagChange
 from maillib.ports.index import (
+    EVERY_UID,
     INBOX,
+    LAST_UID,
     Appended,
+    Changes,
+    Copied,
+    Expunged,
+    FlagsChanged,
     Mailbox,
     MailboxId,
+    MailboxKey,
     ModSeq,
     NewMessage,
+    Retention,
     Row,
     Sizes,
     StoredMessage,
     Uid,
+    Uids,
     UidValidity,
     Usage,
+    canonical_name,
 )
 
-SCHEMA = (
-    (
-        # One row. uid_validity: the last one given to a mailbox, so that a later one is larger whatever the clock says.
-        """CREATE TABLE account (
-            one INTEGER PRIMARY KEY CHECK (one = 1),
-            uid_validity INTEGER NOT NULL,
-            messages INTEGER NOT NULL,
-            octets INTEGER NOT NULL
-        ) STRICT""",
-        """CREATE TABLE mailbox (
-            id INTEGER PRIMARY KEY AUTOINCREMENT,
-            name TEXT NOT NULL UNIQUE,
-            uid_validity INTEGER NOT NULL,
-            uid_next INTEGER NOT NULL,
-            highest_modseq INTEGER NOT NULL,
-            messages INTEGER NOT NULL,
-            octets INTEGER NOT NULL
-        ) STRICT""",
-        # What never changes about a message. internal_date: seconds of the Unix epoch.
-        """CREATE TABLE message (
-            mailbox INTEGER NOT NULL REFERENCES mailbox,
-            uid INTEGER NOT NULL,
-            size_octets INTEGER NOT NULL,
-            internal_date INTEGER NOT NULL,
-            prefix BLOB NOT NULL,
-            PRIMARY KEY (mailbox, uid)
-        ) STRICT, WITHOUT ROWID""",
-        # What changes often, apart, so that a change writes few pages. flags: sorted, separated by spaces.
-        """CREATE TABLE state (
-            mailbox INTEGER NOT NULL,
-            uid INTEGER NOT NULL,
-            modseq INTEGER NOT NULL,
-            flags TEXT NOT NULL,
-            PRIMARY KEY (mailbox, uid),
-            FOREIGN KEY (mailbox, uid) REFERENCES message ON DELETE CASCADE
-        ) STRICT, WITHOUT ROWID""",
-        # The first answer to each delivery key. Outlives the message: a delivery repeated after an expunge is none.
-        """CREATE TABLE delivery (
-            mailbox INTEGER NOT NULL REFERENCES mailbox,
-            key TEXT NOT NULL,
-            uid INTEGER NOT NULL,
-            modseq INTEGER NOT NULL,
-            PRIMARY KEY (mailbox, key)
-        ) STRICT, WITHOUT ROWID""",
-        """CREATE TABLE tombstone (
-            mailbox INTEGER NOT NULL REFERENCES mailbox,
-            uid INTEGER NOT NULL,
-            modseq INTEGER NOT NULL,
-            PRIMARY KEY (mailbox, uid)
-        ) STRICT, WITHOUT ROWID""",
-        # Bodies whose rows are gone and whose files may still be there.
-        """CREATE TABLE leftover (
-            mailbox INTEGER NOT NULL,
-            uid INTEGER NOT NULL,
-            PRIMARY KEY (mailbox, uid)
-        ) STRICT, WITHOUT ROWID""",
-    ),
-)
+_INBOX_ID = MailboxId(1)
+"""As `new_database` has it."""
 
-_MAILBOX_COLUMNS = "id, name, uid_validity, uid_next, highest_modseq, messages, octets"
+_PRUNE_EVERY_S = 24 * 3600
+"""Looking through the delivery keys of a month takes some milliseconds."""
+
+
+def _tell_nobody(account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What holds for all accounts of a process."""
+
+    publish: Callable[[AccountId, MailboxId, ModSeq], None] = _tell_nobody
+    """Called after each commit, from any thread."""
+    retention: Retention = field(default_factory=Retention)
+    clock: Callable[[], float] = time.time
 
 
 class AccountIndex:
     """One account's index, open. Safe to call from several threads, one transaction at a time."""
 
-    def __init__(self, state_dir: Path, account: AccountId) -> None:
+    def __init__(self, state_dir: Path, account: AccountId, terms: Terms = Terms()) -> None:
         """Open or create it, with its INBOX. Raises Transient, StoreFull, StoreUnusable."""
         self.account = account
         self.path = account_path(state_dir, account)
         self._state_dir = state_dir
-        with os_errors():
-            self.path.mkdir(DIRECTORY_MODE, exist_ok=True)
-        self.database = Database(self.path / "index.sqlite3", SCHEMA)
+        self._terms = terms
+        self._sidecar = Sidecar(self.path)
+        self._prune_at = 0.0
+        file = self.path / "index.sqlite3"
+        if not _is_made(file):
+            self._create(file)
+        self.database = Database(file, SCHEMA)
         try:
-            self._make_inbox()
             self._remove_leftovers()
         except BaseException:
             self.close()
@@ -125,244 +108,230 @@ class AccountIndex:
         """Idempotent."""
         self.database.close()
 
+    # Reading
+
     def mailboxes(self) -> list[Mailbox]:
         with self.database.read() as transaction:
-            return [
-                _as_mailbox(row)
-                for row in transaction.execute(f"SELECT {_MAILBOX_COLUMNS} FROM mailbox ORDER BY id")  # noqa: S608
-            ]
+            return tables.mailboxes(transaction)
+
+    def subscriptions(self) -> frozenset[str]:
+        with self.database.read() as transaction:
+            return frozenset(name for (name,) in transaction.execute("SELECT name FROM subscription"))
 
     def usage(self) -> Usage:
         with self.database.read() as transaction:
-            return _usage(transaction)
+            return tables.usage(transaction)
 
-    def rows(self, mailbox: str) -> list[Row]:
+    def rows(self, mailbox: MailboxKey, uids: Uids = EVERY_UID, limit: int | None = None) -> list[Row]:
         with self.database.read() as transaction:
-            found = transaction.execute(
-                "SELECT uid, modseq, size_octets, internal_date, flags"
-                " FROM message JOIN state USING (mailbox, uid) WHERE mailbox = ? ORDER BY uid",
-                (_mailbox(transaction, mailbox).id,),
-            )
-            return [
-                Row(Uid(uid), ModSeq(modseq), size, datetime.fromtimestamp(date, UTC), frozenset(flags.split()))
-                for uid, modseq, size, date, flags in found
-            ]
+            return tables.rows(transaction, tables.mailbox(transaction, mailbox).id, uids, limit)
 
-    def sizes(self, mailbox: str, since: Uid) -> Sizes:
+    def sizes(self, mailbox: MailboxKey, since: Uid) -> Sizes:
         with self.database.read() as transaction:
-            box = _mailbox(transaction, mailbox)
-            found = transaction.execute(
-                "SELECT uid, size_octets FROM message WHERE mailbox = ? AND uid >= ? ORDER BY uid", (box.id, since)
-            ).fetchall()
+            box = tables.mailbox(transaction, mailbox)
+            found = tables.sizes(transaction, box.id, range(since, LAST_UID + 1))
         uids, octets = zip(*found, strict=True) if found else ((), ())
         return Sizes(box, array("I", uids), array("Q", octets))
 
-    def messages(self, mailbox: str, uids: Collection[Uid]) -> dict[Uid, StoredMessage]:
-        found: dict[Uid, StoredMessage] = {}
+    def messages(self, mailbox: MailboxKey, uids: Uids) -> dict[Uid, StoredMessage]:
         with self.database.read() as transaction:
-            box = _mailbox(transaction, mailbox)
-            for uid in uids:
-                row = transaction.execute(
-                    "SELECT prefix, size_octets FROM message WHERE mailbox = ? AND uid = ?", (box.id, uid)
-                ).fetchone()
-                if row is not None:
-                    found[uid] = StoredMessage(row[0], mail_ref(self.account, box.id, uid), row[1])
-        return found
+            box = tables.mailbox(transaction, mailbox)
+            return {
+                uid: StoredMessage(prefix, mail_ref(self.account, box.id, uid), size)
+                for uid, prefix, size in tables.contents(transaction, box.id, uids)
+            }
 
-    def message(self, mailbox: str, uid: Uid) -> StoredMessage:
-        with self.database.read() as transaction:
-            box = _mailbox(transaction, mailbox)
-            row = transaction.execute(
-                "SELECT prefix, size_octets FROM message WHERE mailbox = ? AND uid = ?", (box.id, uid)
-            ).fetchone()
-        if row is None:
+    def message(self, mailbox: MailboxKey, uid: Uid) -> StoredMessage:
+        found = self.messages(mailbox, [uid])
+        if uid not in found:
             raise NotFound(f"account {self.account} has no message {uid} in {mailbox!r}")
-        return StoredMessage(row[0], mail_ref(self.account, box.id, uid), row[1])
+        return found[uid]
+
+    def changes(self, mailbox: MailboxKey, since: ModSeq, limit: int) -> Changes:
+        with self.database.read() as transaction:
+            return changes.changes(transaction, mailbox, since, limit)
+
+    # Mailboxes
+
+    def create(self, name: str, special_use: str | None) -> Mailbox:
+        with self._changing_mailboxes() as boxes:
+            return boxes.create(name, special_use)
+
+    def rename(self, name: str, new_name: str) -> None:
+        if canonical_name(name) != INBOX:
+            with self._changing_mailboxes() as boxes:
+                boxes.rename(name, new_name)
+            return
+        with self._changing() as change:
+            made = self._mailboxes(change).create(new_name, None)
+            self._move(change, INBOX, EVERY_UID, made.id)
+        self._remove_leftovers()
+
+    def delete(self, name: str) -> None:
+        with self._changing_mailboxes() as boxes:
+            boxes.delete(name)
+        self._remove_leftovers()
+
+    def subscribe(self, name: str) -> None:
+        with self._changing_mailboxes() as boxes:
+            boxes.subscribe(name)
+
+    def unsubscribe(self, name: str) -> None:
+        with self._changing_mailboxes() as boxes:
+            boxes.unsubscribe(name)
+
+    # Messages
 
     def append(
-        self, mailbox: str, messages: Sequence[NewMessage], *, owner: str, quota_octets: int | None
+        self, mailbox: MailboxKey, messages: Sequence[NewMessage], *, owner: str, quota_octets: int | None
     ) -> list[Appended]:
-        """As the port says. The write lock is held from the choice of the UIDs to the commit: nobody sees a larger UID
-        before a smaller one, and a file that has one of these names already is nobody's.
-        """
-        with self.database.write() as transaction:
-            box = _mailbox(transaction, mailbox)
-            answers = _known_deliveries(transaction, box.id, [message.delivery_key for message in messages])
-            fresh: dict[str, NewMessage] = {}
-            for message in messages:
-                if message.delivery_key not in answers:
-                    fresh.setdefault(message.delivery_key, message)
-            if fresh:
-                sizes = [
-                    len(message.prefix) + body_size(path_of(self._state_dir, message.body))
-                    for message in fresh.values()
-                ]
-                used = _usage(transaction)
-                if quota_octets is not None and used.octets + sum(sizes) > quota_octets:
-                    raise OverQuota(owner, used_octets=used.octets, limit_octets=quota_octets)
-                with self._bodies_in_place(box, list(fresh.values())):
-                    answers |= _insert(transaction, box, list(fresh.values()), sizes)
-        # Of several equal keys in one call the first one has created the message.
-        return [
-            Appended(*answers[message.delivery_key], created=fresh.pop(message.delivery_key, None) is not None)
-            for message in messages
-        ]
+        """As the port says."""
+        (answer,) = self.append_all([Append(mailbox, messages, owner, quota_octets)])
+        if isinstance(answer, MailError):
+            raise answer
+        return answer
 
-    def expunge(self, mailbox: str, uids: Collection[Uid]) -> list[Uid]:
-        """As the port says. Files go after the commit: a crash between leaves notes in `leftover`, never rows without
-        octets.
-        """
-        with self.database.write() as transaction:
-            box = _mailbox(transaction, mailbox)
-            removed: list[Uid] = []
-            octets = 0
-            for uid in sorted(set(uids)):
-                row = transaction.execute(
-                    "DELETE FROM message WHERE mailbox = ? AND uid = ? RETURNING size_octets", (box.id, uid)
-                ).fetchone()
-                if row is not None:
-                    removed.append(uid)
-                    octets += row[0]
-            if not removed:
-                return []
-            modseq = box.highest_modseq + 1
-            transaction.executemany(
-                "INSERT INTO tombstone (mailbox, uid, modseq) VALUES (?, ?, ?)",
-                [(box.id, uid, modseq) for uid in removed],
-            )
-            transaction.executemany(
-                "INSERT INTO leftover (mailbox, uid) VALUES (?, ?)", [(box.id, uid) for uid in removed]
-            )
-            _count(transaction, box.id, messages=-len(removed), octets=-octets, uid_next=box.uid_next, modseq=modseq)
-        self._remove_leftovers()
-        return removed
+    def append_all(self, appends: Sequence[Append]) -> list[list[Appended] | MailError]:
+        """Several appends in one transaction: the answer to each, or what to raise to its caller."""
+        with self._changing() as change:
+            appending = Appending(change, self._state_dir, self.path)
+            with appending.undone_on_error():
+                answers = [appending.append(one) for one in appends]
+                now_s = int(self._terms.clock())
+                appending.finish(now_s)
+                self._prune(change, now_s)
+        return answers
 
-    def _make_inbox(self) -> None:
-        """Give a new account its INBOX. Whoever sees this commit may rely on the account's folders being on disk."""
-        with self.database.read() as transaction:
-            if transaction.execute("SELECT 1 FROM account").fetchone():
-                return
-        with self.database.write() as transaction:
-            if transaction.execute("SELECT 1 FROM account").fetchone():  # another process was faster
-                return
-            uid_validity = int(time.time())
-            transaction.execute("INSERT INTO account VALUES (1, ?, 0, 0)", (uid_validity,))
-            made = transaction.execute(
-                "INSERT INTO mailbox (name, uid_validity, uid_next, highest_modseq, messages, octets)"
-                " VALUES (?, ?, 1, 1, 0, 0)",
-                (INBOX, uid_validity),
+    def set_flags(
+        self,
+        mailbox: MailboxKey,
+        uids: Uids,
+        how: FlagChange,
+        flags: frozenset[str],
+        unchanged_since: ModSeq | None = None,
+    ) -> FlagsChanged:
+        with self._changing() as change:
+            return changes.set_flags(change, mailbox, uids, how, flags, unchanged_since)
+
+    def expunge(self, mailbox: MailboxKey, uids: Uids, *, only_deleted: bool = False) -> Expunged:
+        """In one transaction; the files go after it, then the notes about them."""
+        with self._changing() as change:
+            expunged = changes.expunge(
+                change, mailbox, uids, only_deleted=only_deleted, keep_tombstones=self._terms.retention.tombstones
             )
-            with os_errors():
-                (self.path / str(made.lastrowid)).mkdir(DIRECTORY_MODE, exist_ok=True)
-                sync_directory(self.path)
-                sync_directory(self.path.parent)
+        if expunged.uids:
+            self._remove_leftovers()
+        return expunged
+
+    def copy(
+        self, source: MailboxKey, uids: Uids, destination: MailboxKey, *, owner: str, quota_octets: int | None
+    ) -> Copied:
+        with self._changing() as change:
+            return changes.copy(change, self.path, source, uids, destination, owner=owner, quota_octets=quota_octets)
+
+    def move(self, source: MailboxKey, uids: Uids, destination: MailboxKey) -> Copied:
+        with self._changing() as change:
+            moved = self._move(change, source, uids, destination)
+        if moved.uids:
+            self._remove_leftovers()
+        return moved
+
+    def _move(self, change: Change, source: MailboxKey, uids: Uids, destination: MailboxKey) -> Copied:
+        keep = self._terms.retention.tombstones
+        return changes.move(change, self.path, source, uids, destination, keep_tombstones=keep)
+
+    # How
 
     @contextmanager
-    def _bodies_in_place(self, box: Mailbox, messages: Sequence[NewMessage]) -> Iterator[None]:
-        """Give each body its name in the mailbox, on disk before the block runs; take all away when it raises.
+    def _changing(self) -> Iterator[Change]:
+        """A write transaction; once it is committed, flags.log and whoever watches are told."""
+        with self.database.write() as transaction:
+            change = Change(transaction)
+            yield change
+        if change.notes:
+            self._sidecar.note(change.notes, self._everything)
+        for mailbox, modseq in change.changed.items():
+            self._terms.publish(self.account, mailbox, modseq)
 
-        The write lock is held. The commit comes after the block: when it fails nobody can say whether a crash right
-        then would bring the rows back, so the files stay, to be replaced by the next append.
-        """
-        folder = self.path / str(box.id)
-        targets = [folder / body_name(Uid(box.uid_next + number)) for number in range(len(messages))]
-        try:
+    @contextmanager
+    def _changing_mailboxes(self) -> Iterator[Mailboxes]:
+        with self._changing() as change:
+            yield self._mailboxes(change)
+
+    def _mailboxes(self, change: Change) -> Mailboxes:
+        return Mailboxes(change, self.path, self._sidecar, int(self._terms.clock()))
+
+    def _everything(self) -> Collection[Note]:
+        with self.database.read() as transaction:
+            return list(all_notes(transaction))
+
+    def _prune(self, change: Change, now_s: int) -> None:
+        """Forget old delivery keys, once a day."""
+        if now_s < self._prune_at:
+            return
+        self._prune_at = now_s + _PRUNE_EVERY_S
+        (pruned,) = change.transaction.execute("SELECT pruned FROM account").fetchone()
+        if now_s < pruned + _PRUNE_EVERY_S:
+            self._prune_at = pruned + _PRUNE_EVERY_S
+            return
+        tables.forget_deliveries(change.transaction, before_s=now_s - self._terms.retention.keys_s)
+        change.transaction.execute("UPDATE account SET pruned = ?", (now_s,))
+
+    def _create(self, file: Path) -> None:
+        """Make a new account's files; of several processes one does. Whoever sees `file` has all the others on disk."""
+        uid_validity = UidValidity(int(self._terms.clock()))
+        inbox = ListedMailbox(id=_INBOX_ID, name=INBOX, uid_validity=uid_validity)
+        unfinished = file.with_suffix(".tmp")
+        with os_errors():
+            self.path.mkdir(DIRECTORY_MODE, exist_ok=True)
+            sync_directory(self.path.parent)
+            folder = self.path / str(_INBOX_ID)
+            folder.mkdir(DIRECTORY_MODE, exist_ok=True)
+        with closing(AccountLock(folder)) as lock, lock.alone(timeout_s=BUSY_TIMEOUT_S):
+            if _is_made(file):
+                return
             with os_errors():
-                for message, target in zip(messages, targets, strict=True):
-                    place_body(path_of(self._state_dir, message.body), target, _seconds(message.internal_date))
-                sync_directory(folder)
-            yield
-        except BaseException:
-            for target in targets:
-                with suppress(OSError):  # what stays is replaced by the next append
-                    target.unlink(missing_ok=True)
-            raise
+                unfinished.unlink(missing_ok=True)  # of a crash
+                fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+                try:
+                    write_all(fd, new_database(uid_validity))
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            self._sidecar.write_mailboxes(
+                MailboxList(last_uid_validity=uid_validity, last_mailbox=_INBOX_ID, mailboxes=(inbox,))
+            )
+            with os_errors():
+                unfinished.rename(file)
+                sync_directory(self.path)
 
     def _remove_leftovers(self) -> None:
         """Remove the files of expunged messages, then the notes about them. UIDs never return, so no lock is needed."""
         try:
             with self.database.read() as transaction:
-                notes = transaction.execute("SELECT mailbox, uid FROM leftover").fetchall()
+                notes = tables.leftovers(transaction)
             if not notes:
                 return
+            whole = {mailbox for mailbox, uid in notes if uid == WHOLE_MAILBOX}
             with os_errors():
                 for mailbox, uid in notes:
-                    (self.path / str(mailbox) / body_name(uid)).unlink(missing_ok=True)
-                for mailbox in {mailbox for mailbox, _ in notes}:
+                    if mailbox not in whole:
+                        (self.path / str(mailbox) / body_name(uid)).unlink(missing_ok=True)
+                for mailbox in whole:
+                    with suppress(FileNotFoundError):
+                        shutil.rmtree(self.path / str(mailbox))
+                for mailbox in {mailbox for mailbox, _ in notes} - whole:
                     sync_directory(self.path / str(mailbox))
+                if whole:
+                    sync_directory(self.path)
             with self.database.write() as transaction:
-                transaction.executemany("DELETE FROM leftover WHERE mailbox = ? AND uid = ?", notes)
+                tables.forget_leftovers(transaction, notes)
         except TemporaryError as error:
             maillog.problem(what="files of expunged messages stay until the next expunge or opening", error=str(error))
 
 
-def _seconds(when: datetime) -> int:
-    return int(when.timestamp())
-
-
-def _as_mailbox(row: tuple[int, str, int, int, int, int, int]) -> Mailbox:
-    number, name, uid_validity, uid_next, modseq, messages, octets = row
-    return Mailbox(MailboxId(number), name, UidValidity(uid_validity), Uid(uid_next), ModSeq(modseq), messages, octets)
-
-
-def _mailbox(transaction: sqlite3.Connection, name: str) -> Mailbox:
-    row = transaction.execute(f"SELECT {_MAILBOX_COLUMNS} FROM mailbox WHERE name = ?", (name,)).fetchone()  # noqa: S608
-    if row is None:
-        raise NotFound(f"no mailbox {name!r}")
-    return _as_mailbox(row)
-
-
-def _usage(transaction: sqlite3.Connection) -> Usage:
-    return Usage(*transaction.execute("SELECT messages, octets FROM account").fetchone())
-
-
-def _known_deliveries(
-    transaction: sqlite3.Connection, mailbox: MailboxId, keys: Sequence[str]
-) -> dict[str, tuple[Uid, ModSeq]]:
-    """The first answers to those of `keys` that were delivered before."""
-    known: dict[str, tuple[Uid, ModSeq]] = {}
-    for key in keys:
-        row = transaction.execute(
-            "SELECT uid, modseq FROM delivery WHERE mailbox = ? AND key = ?", (mailbox, key)
-        ).fetchone()
-        if row is not None:
-            known[key] = (Uid(row[0]), ModSeq(row[1]))
-    return known
-
-
-def _insert(
-    transaction: sqlite3.Connection, box: Mailbox, messages: Sequence[NewMessage], sizes: Sequence[int]
-) -> dict[str, tuple[Uid, ModSeq]]:
-    """Write the rows of `messages`, whose bodies are in place; the answers by delivery key."""
-    modseq = ModSeq(box.highest_modseq + 1)
-    answers: dict[str, tuple[Uid, ModSeq]] = {}
-    for number, (message, size) in enumerate(zip(messages, sizes, strict=True)):
-        uid = Uid(box.uid_next + number)
-        transaction.execute(
-            "INSERT INTO message (mailbox, uid, size_octets, internal_date, prefix) VALUES (?, ?, ?, ?, ?)",
-            (box.id, uid, size, _seconds(message.internal_date), message.prefix),
-        )
-        transaction.execute(
-            "INSERT INTO state (mailbox, uid, modseq, flags) VALUES (?, ?, ?, ?)",
-            (box.id, uid, modseq, " ".join(sorted(message.flags))),
-        )
-        transaction.execute(
-            "INSERT INTO delivery (mailbox, key, uid, modseq) VALUES (?, ?, ?, ?)",
-            (box.id, message.delivery_key, uid, modseq),
-        )
-        answers[message.delivery_key] = (uid, modseq)
-    uid_next = Uid(box.uid_next + len(messages))
-    _count(transaction, box.id, messages=len(messages), octets=sum(sizes), uid_next=uid_next, modseq=modseq)
-    return answers
-
-
-def _count(
-    transaction: sqlite3.Connection, mailbox: MailboxId, *, messages: int, octets: int, uid_next: Uid, modseq: int
-) -> None:
-    """Carry a change of the mailbox's content over to its counters and the account's."""
-    transaction.execute(
-        "UPDATE mailbox SET uid_next = ?, highest_modseq = ?, messages = messages + ?, octets = octets + ?"
-        " WHERE id = ?",
-        (uid_next, modseq, messages, octets, mailbox),
-    )
-    transaction.execute("UPDATE account SET messages = messages + ?, octets = octets + ?", (messages, octets))
+def _is_made(file: Path) -> bool:
+    """An empty one is what a crash has left of an earlier version's first opening."""
+    with os_errors(), suppress(FileNotFoundError):
+        return file.stat().st_size > 0
+    return False

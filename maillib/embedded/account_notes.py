@@ -3,9 +3,10 @@
 import sqlite3
 from collections.abc import Iterator
 
+from maillib.embedded import account_tables as tables
 from maillib.embedded.sidecar import Flagged, Gone, Issued, ListedMailbox, MailboxList, Note, Sidecar
 from maillib.embedded.sqlite import Database
-from maillib.ports.index import MailboxId, ModSeq, Uid, UidValidity
+from maillib.ports.index import MailboxId, Uid, UidValidity
 
 
 def begin(database: Database, sidecar: Sidecar) -> None:
@@ -24,26 +25,24 @@ def mailbox_list(transaction: sqlite3.Connection) -> MailboxList:
         last_uid_validity=UidValidity(last_uid_validity),
         last_mailbox=MailboxId(last_mailbox),
         mailboxes=tuple(
-            ListedMailbox(id=MailboxId(number), name=name, uid_validity=UidValidity(uid_validity))
-            for number, name, uid_validity in transaction.execute(
-                "SELECT id, name, uid_validity FROM mailbox ORDER BY id"
-            )
+            ListedMailbox(id=box.id, name=box.name, uid_validity=box.uid_validity, special_use=box.special_use)
+            for box in tables.mailboxes(transaction)
         ),
+        subscriptions=tuple(name for (name,) in transaction.execute("SELECT name FROM subscription ORDER BY name")),
     )
 
 
 def all_notes(transaction: sqlite3.Connection) -> Iterator[Note]:
     """For flags.log: all that it has to say of what is there now."""
-    for number, uid_next, modseq in transaction.execute(
-        "SELECT id, uid_next, highest_modseq FROM mailbox ORDER BY id"
-    ).fetchall():
-        box, seq = MailboxId(number), ModSeq(modseq)
-        yield Issued(box, seq, Uid(uid_next))
-        flagged: dict[str, list[Uid]] = {}
-        for uid, flags in transaction.execute("SELECT uid, flags FROM state WHERE mailbox = ? AND flags != ''", (box,)):
-            flagged.setdefault(flags, []).append(Uid(uid))
+    gone: dict[MailboxId, list[Uid]] = {}
+    for mailbox, uid in tables.leftovers(transaction):
+        gone.setdefault(mailbox, []).append(uid)
+    for box in tables.mailboxes(transaction):
+        yield Issued(box.id, box.highest_modseq, box.uid_next)
+        flagged: dict[frozenset[str], list[Uid]] = {}
+        for uid, flags in tables.flagged(transaction, box.id):
+            flagged.setdefault(flags, []).append(uid)
         for flags, uids in flagged.items():
-            yield Flagged(box, seq, uids, frozenset(flags.split()))
-        gone = [Uid(uid) for (uid,) in transaction.execute("SELECT uid FROM leftover WHERE mailbox = ?", (box,))]
-        if gone:
-            yield Gone(box, seq, gone)
+            yield Flagged(box.id, box.highest_modseq, uids, flags)
+        if box.id in gone:
+            yield Gone(box.id, box.highest_modseq, gone[box.id])

@@ -1,14 +1,17 @@
 """Giving a body a second name: linked where the file system can, copied where it cannot.
 
-Guarantees: when `place_body` returns, the octets under the new name are on disk; the name itself is once its folder
-has been synced. A copy that was broken off never has the new name.
+Guarantees: when `place_body` returns, the octets under the new name are on disk, with the internal date of the message
+as their mtime, by which an index can be made again; the name itself is once its folder has been synced. A copy that was
+broken off never has the new name.
 """
 
 import errno
 import os
+import stat
 from pathlib import Path
 
-from maillib.embedded.files import FILE_MODE, write_all
+from maillib.embedded.files import FILE_MODE, os_errors, write_all
+from maillib.errors import NotFound, StoreUnusable
 
 _NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EMLINK})
 """Another file system; one without links, or a file that is not ours (`fs.protected_hardlinks`); too many names."""
@@ -17,17 +20,22 @@ _COPY_OCTETS = 256 * 1024
 """One read and write: large enough to cost little, small enough for eight threads at once."""
 
 
-def place_body(source: Path, target: Path, modified_s: int) -> None:
+def place_body(source: str, status: os.stat_result, target: str, modified_s: int) -> None:
     """Make `target` another name of `source`, or else a copy; what had that name before is replaced.
 
-    A copy gets `modified_s` (Unix epoch) as its mtime; a link shares the inode with others, so its times stay.
-    Raises OSError.
+    Its mtime is `modified_s` (Unix epoch) then: a body that has another one and no other name yet gets it; of one that
+    others share a copy is made. `status` is of `source`, as `body_status` tells it. Raises OSError.
     """
+    if status.st_mtime_ns // 1_000_000_000 != modified_s:
+        if status.st_nlink > 1:
+            _copy(source, target, modified_s)
+            return
+        _date(source, modified_s)
     try:
         try:
             os.link(source, target, follow_symlinks=False)
         except FileExistsError:
-            target.unlink()
+            Path(target).unlink()
             os.link(source, target, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINK:
@@ -35,8 +43,29 @@ def place_body(source: Path, target: Path, modified_s: int) -> None:
         _copy(source, target, modified_s)
 
 
-def _copy(source: Path, target: Path, modified_s: int) -> None:
-    unfinished = target.with_suffix(".tmp")
+def body_status(path: str | Path) -> os.stat_result:
+    """Raises NotFound, Transient, StoreUnusable (something else has its name)."""
+    with os_errors():
+        try:
+            status = os.stat(path, follow_symlinks=False)  # noqa: PTH116 - a Path costs more than the call
+        except FileNotFoundError:
+            raise NotFound(f"{path} is not there") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise StoreUnusable(f"{path} is no regular file")
+    return status
+
+
+def _date(body: str, modified_s: int) -> None:
+    fd = os.open(body, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        os.utime(fd, (modified_s, modified_s))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _copy(source: str, target: str, modified_s: int) -> None:
+    unfinished = Path(target).with_suffix(".tmp")
     unfinished.unlink(missing_ok=True)  # of a crash: whoever holds the mailbox's write lock is alone here
     try:
         octets = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)

@@ -18,7 +18,26 @@ from maillib.embedded.open_accounts import OpenAccounts
 from maillib.embedded.sqlite import Threads
 from maillib.errors import NotFound, StoreDamaged
 from maillib.ports.directory import Account, AccountId
-from maillib.ports.index import FIRST_UID, Appended, Mailbox, NewMessage, Row, Sizes, StoredMessage, Uid, Usage
+from maillib.ports.flags import FlagChange
+from maillib.ports.index import (
+    EVERY_UID,
+    FIRST_UID,
+    Appended,
+    Changes,
+    Copied,
+    Expunged,
+    FlagsChanged,
+    Mailbox,
+    MailboxKey,
+    ModSeq,
+    NewMessage,
+    Row,
+    Sizes,
+    StoredMessage,
+    Uid,
+    Uids,
+    Usage,
+)
 
 T = TypeVar("T")
 
@@ -43,27 +62,78 @@ class EmbeddedIndex:
     async def mailboxes(self, account: AccountId) -> Sequence[Mailbox]:
         return await self._run(account, AccountIndex.mailboxes)
 
-    async def append(self, account: AccountId, mailbox: str, messages: Sequence[NewMessage]) -> Sequence[Appended]:
+    async def subscriptions(self, account: AccountId) -> Collection[str]:
+        return await self._run(account, AccountIndex.subscriptions)
+
+    async def create(self, account: AccountId, name: str, *, special_use: str | None = None) -> Mailbox:
+        return await self._run(account, lambda index: index.create(name, special_use))
+
+    async def rename(self, account: AccountId, name: str, new_name: str) -> None:
+        await self._run(account, lambda index: index.rename(name, new_name))
+
+    async def delete(self, account: AccountId, name: str) -> None:
+        await self._run(account, lambda index: index.delete(name))
+
+    async def subscribe(self, account: AccountId, name: str) -> None:
+        await self._run(account, lambda index: index.subscribe(name))
+
+    async def unsubscribe(self, account: AccountId, name: str) -> None:
+        await self._run(account, lambda index: index.unsubscribe(name))
+
+    async def append(
+        self, account: AccountId, mailbox: MailboxKey, messages: Sequence[NewMessage]
+    ) -> Sequence[Appended]:
         owner = await self._account_of(account)
         return await self._run(
             account,
             lambda index: index.append(mailbox, messages, owner=str(owner.address), quota_octets=owner.quota_octets),
         )
 
-    async def rows(self, account: AccountId, mailbox: str) -> Sequence[Row]:
-        return await self._run(account, lambda index: index.rows(mailbox))
+    async def rows(
+        self, account: AccountId, mailbox: MailboxKey, uids: Uids = EVERY_UID, *, limit: int | None = None
+    ) -> Sequence[Row]:
+        return await self._run(account, lambda index: index.rows(mailbox, uids, limit))
 
-    async def sizes(self, account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+    async def sizes(self, account: AccountId, mailbox: MailboxKey, since: Uid = FIRST_UID) -> Sizes:
         return await self._run(account, lambda index: index.sizes(mailbox, since))
 
-    async def messages(self, account: AccountId, mailbox: str, uids: Collection[Uid]) -> Mapping[Uid, StoredMessage]:
+    async def messages(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Mapping[Uid, StoredMessage]:
         return await self._run(account, lambda index: index.messages(mailbox, uids))
 
-    async def message(self, account: AccountId, mailbox: str, uid: Uid) -> StoredMessage:
+    async def message(self, account: AccountId, mailbox: MailboxKey, uid: Uid) -> StoredMessage:
         return await self._run(account, lambda index: index.message(mailbox, uid))
 
-    async def expunge(self, account: AccountId, mailbox: str, uids: Collection[Uid]) -> Sequence[Uid]:
-        return await self._run(account, lambda index: index.expunge(mailbox, uids))
+    async def changes(self, account: AccountId, mailbox: MailboxKey, since: ModSeq, *, limit: int) -> Changes:
+        return await self._run(account, lambda index: index.changes(mailbox, since, limit))
+
+    async def set_flags(
+        self,
+        account: AccountId,
+        mailbox: MailboxKey,
+        uids: Uids,
+        how: FlagChange,
+        flags: frozenset[str],
+        *,
+        unchanged_since: ModSeq | None = None,
+    ) -> FlagsChanged:
+        return await self._run(account, lambda index: index.set_flags(mailbox, uids, how, flags, unchanged_since))
+
+    async def expunge(
+        self, account: AccountId, mailbox: MailboxKey, uids: Uids, *, only_deleted: bool = False
+    ) -> Expunged:
+        return await self._run(account, lambda index: index.expunge(mailbox, uids, only_deleted=only_deleted))
+
+    async def copy(self, account: AccountId, source: MailboxKey, uids: Uids, destination: MailboxKey) -> Copied:
+        owner = await self._account_of(account)
+        return await self._run(
+            account,
+            lambda index: index.copy(
+                source, uids, destination, owner=str(owner.address), quota_octets=owner.quota_octets
+            ),
+        )
+
+    async def move(self, account: AccountId, source: MailboxKey, uids: Uids, destination: MailboxKey) -> Copied:
+        return await self._run(account, lambda index: index.move(source, uids, destination))
 
     async def usage(self, account: AccountId) -> Usage:
         return await self._run(account, AccountIndex.usage)

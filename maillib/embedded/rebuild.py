@@ -23,9 +23,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from maillib.embedded.account_index import SCHEMA
+from maillib.embedded import account_tables as tables
 from maillib.embedded.account_lock import AccountLock
 from maillib.embedded.account_notes import all_notes
+from maillib.embedded.account_schema import SCHEMA
 from maillib.embedded.blobs import account_path
 from maillib.embedded.files import DIRECTORY_MODE, os_errors, sync_directory
 from maillib.embedded.found_bodies import FoundBody, MailboxFolder, mailbox_folder, queued_ids, uid_of
@@ -33,7 +34,7 @@ from maillib.embedded.sidecar import ListedMailbox, MailboxList, Noted, Sidecar
 from maillib.embedded.sqlite import Database
 from maillib.errors import NotFound, StoreUnusable
 from maillib.ports.directory import AccountId
-from maillib.ports.index import INBOX, MailboxId, UidValidity, delivery_key
+from maillib.ports.index import INBOX, MailboxId, ModSeq, Row, UidValidity, delivery_key
 
 UID_MARGIN = 100_000
 """UIDs left out: more than one mailbox can get and expunge within the minute that a power cut may take from the log.
@@ -164,42 +165,47 @@ class _Rebuild:
     ) -> None:
         inbox = next(one.id for one in listed.mailboxes if one.name == INBOX)
         queued = queued_ids(self._state_dir)
-        transaction.execute("INSERT INTO account VALUES (1, ?, 0, 0)", (listed.last_uid_validity,))
+        now_s = int(time.time())
+        transaction.execute("INSERT INTO account (one, uid_validity) VALUES (1, ?)", (listed.last_uid_validity,))
         transaction.executemany(
-            "INSERT INTO mailbox VALUES (?, ?, ?, 1, 1, 0, 0)",
-            [(one.id, one.name, one.uid_validity) for one in listed.mailboxes],
+            "INSERT INTO mailbox (id, name, uid_validity, special_use, uid_next, highest_modseq, messages, octets)"
+            " VALUES (?, ?, ?, ?, 1, 1, 0, 0)",
+            [(one.id, one.name, one.uid_validity, one.special_use) for one in listed.mailboxes],
         )
         transaction.execute("UPDATE sqlite_sequence SET seq = ? WHERE name = 'mailbox'", (listed.last_mailbox,))
+        transaction.executemany(
+            "INSERT OR IGNORE INTO subscription (name) VALUES (?)", [(name,) for name in listed.subscriptions]
+        )
         for mailbox in listed.mailboxes:
             noted = notes.get(mailbox.id, Noted())
             with mailbox_folder(self._folder_of(mailbox.id)) as folder:
                 names = folder.names()
                 uids = [uid for name in names if (uid := uid_of(name)) is not None]
                 uid_next = max([noted.uid_next, *(uid + 1 for uid in uids[-1:])])
-                modseq = noted.modseq + uid_next  # each delivery since the last note has raised it by one at most
-                messages = octets = 0
+                modseq = ModSeq(
+                    noted.modseq + uid_next
+                )  # each delivery since the last note has raised it by one at most
                 for body in self._bodies(folder, names):
                     if body.uid in noted.gone:
                         transaction.execute("INSERT INTO leftover VALUES (?, ?)", (mailbox.id, body.uid))
                         continue
                     _, flags = noted.flags.get(body.uid, (0, frozenset[str]()))
-                    _insert(transaction, mailbox.id, body, modseq, flags)
+                    row = Row(body.uid, modseq, body.size_octets, body.internal_date, flags)
+                    tables.insert(transaction, [tables.NewRow(mailbox.id, row, body.prefix)])
                     if body.queue_id in queued:  # it is known again, wherever its reader has moved it
                         transaction.execute(
-                            "INSERT OR IGNORE INTO delivery VALUES (?, ?, ?, ?)",
-                            (inbox, delivery_key(body.queue_id, self._account), body.uid, modseq),
+                            "INSERT OR IGNORE INTO delivery (mailbox, key, uid, modseq, since) VALUES (?, ?, ?, ?, ?)",
+                            (inbox, delivery_key(body.queue_id, self._account), body.uid, modseq, now_s),
                         )
-                    messages += 1
-                    octets += body.size_octets
                     self._messages += 1
+                    self._octets += body.size_octets
                     if self._messages % _TELL_EVERY == 0:
                         tell(self._messages)
-            transaction.execute(
-                "UPDATE mailbox SET uid_next = ?, highest_modseq = ?, messages = ?, octets = ? WHERE id = ?",
-                (uid_next + UID_MARGIN, modseq, messages, octets, mailbox.id),
+            transaction.execute(  # what was expunged is forgotten: who knew it reads all anew
+                "UPDATE mailbox SET uid_next = ?, highest_modseq = ?, forgotten_modseq = ? WHERE id = ?",
+                (uid_next + UID_MARGIN, modseq, modseq, mailbox.id),
             )
-            self._octets += octets
-        transaction.execute("UPDATE account SET messages = ?, octets = ?", (self._messages, self._octets))
+        tables.recount(transaction)
 
     def _bodies(self, folder: MailboxFolder, names: Iterable[str]) -> Iterator[FoundBody]:
         for name in names:
@@ -224,19 +230,6 @@ class _Rebuild:
             self._new.rename(self._file)
             sync_directory(self._folder)
         return aside if had_one else None
-
-
-def _insert(
-    transaction: sqlite3.Connection, mailbox: MailboxId, body: FoundBody, modseq: int, flags: frozenset[str]
-) -> None:
-    transaction.execute(
-        "INSERT INTO message (mailbox, uid, size_octets, internal_date, prefix) VALUES (?, ?, ?, ?, ?)",
-        (mailbox, body.uid, body.size_octets, body.internal_date, body.prefix),
-    )
-    transaction.execute(
-        "INSERT INTO state (mailbox, uid, modseq, flags) VALUES (?, ?, ?, ?)",
-        (mailbox, body.uid, modseq, " ".join(sorted(flags))),
-    )
 
 
 def _free_name(number: MailboxId, taken: Collection[str]) -> str:

@@ -72,33 +72,24 @@ class Database:
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             try:
-                _keep_private(path)
-                _enter_wal(self._connection)
                 self._connection.execute("PRAGMA synchronous=FULL")
                 self._connection.execute("PRAGMA foreign_keys=ON")
                 self._connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
-                self._migrate(schema)
+                if _version(self._connection) != len(schema):
+                    self._migrate(schema)
             except BaseException:
                 self._connection.close()
                 raise
 
     def _migrate(self, schema: Schema) -> None:
-        if self._version() == len(schema):
-            return
-        with _transaction(self._connection, "BEGIN IMMEDIATE"):
-            version = self._version()  # again: another process may have been faster
-            if version > len(schema):
+        _keep_private(self.path)
+        _enter_wal(self._connection)
+        with _transaction(self._connection, "BEGIN IMMEDIATE"):  # another process may have been faster
+            if (version := _version(self._connection)) > len(schema):
                 raise StoreUnusable(
                     f"{self.path} has schema version {version}; this program knows versions up to {len(schema)}"
                 )
-            for migration in schema[version:]:
-                for statement in migration:
-                    self._connection.execute(statement)
-            self._connection.execute(f"PRAGMA user_version={len(schema)}")
-
-    def _version(self) -> int:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        return int(version)
+            migrate(self._connection, schema)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -210,6 +201,19 @@ def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None], _: Futur
 def _set(ended: asyncio.Future[None]) -> None:
     if not ended.done():  # cancelled meanwhile
         ended.set_result(None)
+
+
+def migrate(connection: sqlite3.Connection, schema: Schema) -> None:
+    """Make what the database misses of `schema`; whoever shares it has a transaction open."""
+    for migration in schema[_version(connection) :]:
+        for statement in migration:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={len(schema)}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    return int(version)
 
 
 @contextmanager

@@ -116,7 +116,7 @@ class Maildrop:
             return 0
         await self._tenure.keep()
         uids = [Uid(uid) for uid, deleted in zip(self._listing.uids, self._deleted, strict=True) if deleted]
-        return len(await self._index.expunge(self.account.id, INBOX, uids))
+        return len((await self._index.expunge(self.account.id, INBOX, uids)).uids)
 
     async def release(self) -> None:
         """Let others have it. Idempotent."""

@@ -132,7 +132,7 @@ def test_expunge_killed_at_every_step(tmp_path: Path) -> None:
 
         def expunge(state_dir: Path = state_dir) -> None:
             with opened(state_dir) as index:
-                assert index.expunge(INBOX, [Uid(1), Uid(3)]) == [1, 3]
+                assert index.expunge(INBOX, [Uid(1), Uid(3)]).uids == [1, 3]
 
         killed = dies_at(step, expunge)
         with opened(state_dir) as index:

@@ -429,8 +429,8 @@ def test_expunge_removes_for_good(keeps: Keeps) -> None:
     async def promise(store: Store) -> None:
         await store.index.append(ALICE, INBOX, [await new_message(store, key, b"x") for key in "abcd"])
         bodies = {uid: (await store.index.message(ALICE, INBOX, Uid(uid))).body for uid in (2, 4)}
-        assert await store.index.expunge(ALICE, INBOX, [Uid(4), Uid(2), Uid(2), Uid(77)]) == [2, 4]
-        assert await store.index.expunge(ALICE, INBOX, [Uid(4), Uid(2)]) == []
+        assert (await store.index.expunge(ALICE, INBOX, [Uid(4), Uid(2), Uid(2), Uid(77)])).uids == [2, 4]
+        assert (await store.index.expunge(ALICE, INBOX, [Uid(4), Uid(2)])).uids == []
         assert [row.uid for row in await store.index.rows(ALICE, INBOX)] == [1, 3]
         for uid, body in bodies.items():
             with pytest.raises(NotFound):

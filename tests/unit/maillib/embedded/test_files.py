@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from maillib.embedded import files
-from maillib.embedded.bodies import place_body
-from maillib.errors import ConfigError, StoreFull, Transient
+from maillib.embedded.bodies import body_status, place_body
+from maillib.errors import ConfigError, NotFound, StoreFull, Transient
 
 
 def test_new_directory_is_private(tmp_path: Path) -> None:
@@ -72,15 +72,31 @@ def test_a_system_without_a_list_of_mounts_is_trusted(tmp_path: Path, monkeypatc
     files.refuse_network_file_system(tmp_path)
 
 
+def place(source: Path, target: Path, modified_s: int) -> None:
+    place_body(str(source), body_status(source), str(target), modified_s)
+
+
 def test_body_is_linked(tmp_path: Path) -> None:
-    """On one file system a body is one inode, its times untouched; a name that is taken is replaced."""
+    """On one file system a body is one inode, with the date of the message; a name that is taken is replaced."""
     source, target = tmp_path / "a.eml", tmp_path / "1.eml"
     source.write_bytes(b"body")
-    os.utime(source, (1, 1))
     target.write_bytes(b"old")
-    place_body(source, target, 1_700_000_000)
+    place(source, target, 1_700_000_000)
     assert target.samefile(source)
-    assert target.stat().st_mtime == 1
+    assert target.stat().st_mtime == 1_700_000_000
+    os.utime(source, (1_700_000_000.5, 1_700_000_000.5))
+    place(source, tmp_path / "2.eml", 1_700_000_000)
+    assert source.stat().st_nlink == 3
+
+
+def test_a_body_of_another_date_is_not_changed(tmp_path: Path) -> None:
+    """A message with a date of its own takes none from others that have the same body."""
+    source, first, second = tmp_path / "a.eml", tmp_path / "1.eml", tmp_path / "2.eml"
+    source.write_bytes(b"body")
+    place(source, first, 1_700_000_000)
+    place(source, second, 1_600_000_000)
+    assert [path.stat().st_mtime for path in (first, second)] == [1_700_000_000, 1_600_000_000]
+    assert second.read_bytes() == b"body"
 
 
 @pytest.mark.parametrize("refusal", [errno.EXDEV, errno.EPERM, errno.EMLINK])
@@ -98,7 +114,7 @@ def test_body_is_copied_where_it_cannot_be_linked(
     source.write_bytes(octets)
     target.write_bytes(b"old")
     target.with_suffix(".tmp").write_bytes(b"half")
-    place_body(source, target, 1_700_000_000)
+    place(source, target, 1_700_000_000)
     assert target.read_bytes() == octets
     assert not target.samefile(source)
     assert target.stat().st_mtime == 1_700_000_000
@@ -114,7 +130,7 @@ def test_body_of_another_file_system(tmp_path: Path) -> None:
     source = shared_memory / f"postroom-test-{os.getpid()}.eml"
     try:
         source.write_bytes(b"body")
-        place_body(source, tmp_path / "1.eml", 1)
+        place(source, tmp_path / "1.eml", 1)
         assert (tmp_path / "1.eml").read_bytes() == b"body"
     finally:
         source.unlink(missing_ok=True)
@@ -122,5 +138,11 @@ def test_body_of_another_file_system(tmp_path: Path) -> None:
 
 def test_other_refusals_are_errors(tmp_path: Path) -> None:
     """A source that is not there is no reason to copy."""
+    source = tmp_path / "a.eml"
+    source.write_bytes(b"body")
+    status = body_status(source)
+    source.unlink()
     with pytest.raises(FileNotFoundError):
-        place_body(tmp_path / "none.eml", tmp_path / "1.eml", 1)
+        place_body(str(source), status, str(tmp_path / "1.eml"), int(status.st_mtime))
+    with pytest.raises(NotFound):
+        body_status(source)

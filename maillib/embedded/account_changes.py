@@ -1,0 +1,142 @@
+"""Changes of messages that an account has: flags, expunge, copy, move. Each within one transaction of the caller's."""
+
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+
+from maillib.embedded import account_tables as tables
+from maillib.embedded.account_append import undone_on_error
+from maillib.embedded.account_change import Change
+from maillib.embedded.blobs import body_name
+from maillib.embedded.bodies import body_status, place_body
+from maillib.embedded.files import os_errors, sync_directory
+from maillib.embedded.sidecar import Gone
+from maillib.errors import OverQuota, TooOld
+from maillib.ports.flags import DELETED, FlagChange, canonical, changed
+from maillib.ports.index import (
+    Changes,
+    Copied,
+    Expunged,
+    FlagsChanged,
+    Mailbox,
+    MailboxKey,
+    ModSeq,
+    Row,
+    Uid,
+    Uids,
+)
+
+
+def set_flags(
+    change: Change, key: MailboxKey, uids: Uids, how: FlagChange, flags: frozenset[str], unchanged_since: ModSeq | None
+) -> FlagsChanged:
+    mailbox = tables.mailbox(change.transaction, key)
+    modseq = ModSeq(mailbox.highest_modseq + 1)
+    flags = canonical(flags)
+    before: list[Row] = []
+    after: list[Row] = []
+    refused: list[Uid] = []
+    for row in tables.rows(change.transaction, mailbox.id, uids):
+        if unchanged_since is not None and row.modseq > unchanged_since:
+            refused.append(row.uid)
+        elif (result := changed(row.flags, how, flags)) != row.flags:
+            before.append(row)
+            after.append(row._replace(modseq=modseq, flags=result))
+    if not after:
+        return FlagsChanged(mailbox.highest_modseq, [], refused)
+    tables.set_flags(change.transaction, mailbox.id, after)
+    tables.count(change.transaction, mailbox.id, modseq, added=after, removed=before)
+    change.note_flags(mailbox.id, after)
+    change.changed[mailbox.id] = modseq
+    return FlagsChanged(modseq, after, refused)
+
+
+def expunge(change: Change, key: MailboxKey, uids: Uids, *, only_deleted: bool, keep_tombstones: int) -> Expunged:
+    mailbox = tables.mailbox(change.transaction, key)
+    rows = tables.rows(change.transaction, mailbox.id, uids)
+    if only_deleted:
+        rows = [row for row in rows if DELETED in row.flags]
+    return _remove(change, mailbox, rows, keep_tombstones)
+
+
+def _remove(change: Change, mailbox: Mailbox, rows: Sequence[Row], keep_tombstones: int) -> Expunged:
+    if not rows:
+        return Expunged(mailbox.highest_modseq, [])
+    modseq = ModSeq(mailbox.highest_modseq + 1)
+    uids = [row.uid for row in rows]
+    tables.remove(change.transaction, mailbox.id, uids, modseq)
+    tables.count(change.transaction, mailbox.id, modseq, removed=rows)
+    if mailbox.uid_next - 1 - mailbox.messages + len(uids) > keep_tombstones:  # so many have ever been expunged
+        tables.forget_tombstones(change.transaction, mailbox.id, keep=keep_tombstones)
+    change.notes.append(Gone(mailbox.id, modseq, uids))
+    change.changed[mailbox.id] = modseq
+    return Expunged(modseq, uids)
+
+
+def copy(
+    change: Change,
+    folder: Path,
+    source_key: MailboxKey,
+    uids: Uids,
+    destination_key: MailboxKey,
+    *,
+    owner: str,
+    quota_octets: int | None,
+) -> Copied:
+    """`folder`: the account's. What is copied is charged to it: `owner` is whom an OverQuota names."""
+    transaction = change.transaction
+    source, destination = tables.mailbox(transaction, source_key), tables.mailbox(transaction, destination_key)
+    rows = tables.rows(transaction, source.id, uids)
+    if not rows:
+        return Copied(destination.uid_validity, {})
+    octets = sum(row.size_octets for row in rows)
+    if quota_octets is not None and (used := tables.usage(transaction).octets) + octets > quota_octets:
+        raise OverQuota(owner, used_octets=used, limit_octets=quota_octets)
+    prefixes = {uid: prefix for uid, prefix, _ in tables.contents(transaction, source.id, [row.uid for row in rows])}
+    modseq = ModSeq(destination.highest_modseq + 1)
+    copies = [row._replace(uid=Uid(destination.uid_next + number), modseq=modseq) for number, row in enumerate(rows)]
+    placed: list[str] = []
+    with undone_on_error(placed), os_errors():
+        for row, its_copy in zip(rows, copies, strict=True):
+            body = f"{folder}/{source.id}/{body_name(row.uid)}"
+            placed.append(f"{folder}/{destination.id}/{body_name(its_copy.uid)}")
+            place_body(body, body_status(body), placed[-1], row.internal_date_s)
+        sync_directory(folder / str(destination.id))
+        tables.insert(
+            transaction,
+            [
+                tables.NewRow(destination.id, its_copy, prefixes[row.uid])
+                for row, its_copy in zip(rows, copies, strict=True)
+            ],
+        )
+        tables.count(transaction, destination.id, modseq, added=copies)
+    change.note_flags(destination.id, [row for row in copies if row.flags])
+    change.changed[destination.id] = modseq
+    return Copied(destination.uid_validity, {row.uid: one.uid for row, one in zip(rows, copies, strict=True)})
+
+
+def move(
+    change: Change,
+    folder: Path,
+    source_key: MailboxKey,
+    uids: Uids,
+    destination_key: MailboxKey,
+    *,
+    keep_tombstones: int,
+) -> Copied:
+    moved = copy(change, folder, source_key, uids, destination_key, owner="", quota_octets=None)
+    expunge(change, source_key, list(moved.uids), only_deleted=False, keep_tombstones=keep_tombstones)
+    return moved
+
+
+def changes(transaction: sqlite3.Connection, key: MailboxKey, since: ModSeq, limit: int) -> Changes:
+    mailbox = tables.mailbox(transaction, key)
+    if since < tables.forgotten_modseq(transaction, mailbox.id):
+        raise TooOld(f"mailbox {mailbox.id} has forgotten what was expunged after modseq {since}")
+    until = tables.modseq_of_change(transaction, mailbox.id, since, limit) or mailbox.highest_modseq
+    return Changes(
+        max(since, until),
+        tables.rows_after(transaction, mailbox.id, since, until),
+        tables.tombstones_after(transaction, mailbox.id, since, until),
+        complete=until >= mailbox.highest_modseq,
+    )
