@@ -66,7 +66,12 @@ class Claimer:
         self._sweep_at = 0.0
         """By the monotonic clock, like `_look_at`."""
         self._ears = bell.listen()  # before the first look: no commit falls between
-        self._look()
+        try:
+            self._look()
+        except BaseException:
+            self._ears.close()
+            self.claims.leave()
+            raise
 
     async def claim(self, limit: int) -> Sequence[StoredEnvelope]:
         self._keep_house()

@@ -14,6 +14,9 @@ _TIME_CHARACTERS = 11
 """55 bits of microseconds since 1970: enough for a thousand years."""
 _CHANCE_CHARACTERS = 5
 
+_SHIFTS = range(5 * (_TIME_CHARACTERS + _CHANCE_CHARACTERS) - 10, -1, -10)
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+
 _ID = re.compile(r"[0-9A-Za-z]{1,32}", re.ASCII)
 
 
@@ -21,8 +24,7 @@ def new_id(now_s: float) -> QueueId:
     """`now_s`: Unix time."""
     chance_bits = 5 * _CHANCE_CHARACTERS
     number = int(now_s * 1_000_000) << chance_bits | secrets.randbits(chance_bits)
-    count = _TIME_CHARACTERS + _CHANCE_CHARACTERS
-    return QueueId("".join(_ALPHABET[number >> shift & 31] for shift in range(5 * (count - 1), -1, -5)))
+    return QueueId("".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS]))
 
 
 def is_id(text: str) -> bool:

@@ -10,7 +10,7 @@ import time
 
 from maillib.embedded.files import os_errors
 from maillib.embedded.queue_files import Folder
-from maillib.errors import StoreFull
+from maillib.errors import StoreFull, Transient
 
 RESERVE_OCTETS = 2 * 1024 * 1024
 RESERVE_INODES = 64
@@ -40,9 +40,11 @@ class Room:
         return time.monotonic() < self._fresh_until
 
     def look(self) -> None:
-        """Blocks. Raises Transient."""
+        """Blocks. Raises Transient: nothing can be written at all."""
         with os_errors():
             free = os.statvfs(self._folder.fd)
+        if free.f_flag & os.ST_RDONLY:
+            raise Transient(f"{self._folder.path}: the file system is mounted read-only")
         self._octets = free.f_bavail * free.f_frsize - RESERVE_OCTETS
         self._inodes = free.f_favail - RESERVE_INODES if free.f_files else sys.maxsize  # btrfs has no number
         self._fresh_until = time.monotonic() + FRESH_S

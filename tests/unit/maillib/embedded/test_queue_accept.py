@@ -49,6 +49,11 @@ def files(folders: SpoolFolders) -> list[str]:
     return sorted([*folders.messages.names(), *folders.incoming.names()])
 
 
+def free(*, octets: int = 2**30, inodes: int = 1000, free_inodes: int = 1000, flags: int = 0) -> os.statvfs_result:
+    """What a file system says of itself."""
+    return os.statvfs_result((1, 1, octets, octets, octets, inodes, free_inodes, free_inodes, flags, 255))
+
+
 class Calls:
     """The calls that matter for durability, by the file they are about, in their order; it can let one of them fail."""
 
@@ -130,17 +135,8 @@ def test_a_bug_leaves_nothing(folders: SpoolFolders, monkeypatch: pytest.MonkeyP
 
 def test_no_room_for_all(folders: SpoolFolders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch for which the room does not suffice, as many are taken as fit."""
-    free = os.statvfs(folders.messages.fd)
-    fits = 2 * (len(BODY) + 4096)
     monkeypatch.setattr(queue_room, "RESERVE_OCTETS", 0)
-    monkeypatch.setattr(queue_room, "RESERVE_INODES", 0)
-    parts = {name: getattr(free, name) for name in ("f_frsize", "f_files", "f_favail")}
-
-    class Free:
-        f_bavail, f_frsize = fits, 1
-        f_files, f_favail = parts["f_files"], parts["f_favail"]
-
-    monkeypatch.setattr(os, "statvfs", lambda _: Free)
+    monkeypatch.setattr(os, "statvfs", lambda _: free(octets=2 * (len(BODY) + 4096)))
     errors = accept(folders, message(0), message(1), message(2))
     assert [type(error) for error in errors] == [type(None), type(None), StoreFull]
     assert files(folders) == ["M0.eml", "M0.json", "M1.eml", "M1.json"]
@@ -148,15 +144,23 @@ def test_no_room_for_all(folders: SpoolFolders, monkeypatch: pytest.MonkeyPatch)
 
 def test_no_inodes(folders: SpoolFolders, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last inodes are kept too; a file system that does not count them is taken at its word."""
-    free = {"f_bavail": 2**30, "f_frsize": 4096, "f_files": 1000, "f_favail": queue_room.RESERVE_INODES + 1}
-    monkeypatch.setattr(os, "statvfs", lambda _: type("Free", (), free))
+    counted = free(inodes=1000, free_inodes=queue_room.RESERVE_INODES + 1)
+    monkeypatch.setattr(os, "statvfs", lambda _: counted)
     room = Room(folders.messages)
     room.look()
     with pytest.raises(StoreFull):
         room.ask(1)
-    free["f_files"] = free["f_favail"] = 0
+    monkeypatch.setattr(os, "statvfs", lambda _: free(inodes=0, free_inodes=0))
     room.look()
     room.ask(1)
+
+
+def test_read_only(folders: SpoolFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that can only be read is no matter of space: nothing is accepted, and the error says why."""
+    monkeypatch.setattr(os, "statvfs", lambda _: free(flags=os.ST_RDONLY))
+    with pytest.raises(Transient, match="read-only"):
+        accept(folders, message(1, begin_body(folders, QueueId("M1"), again=False)), message(2))
+    assert files(folders) == []
 
 
 def test_time_of_a_body(folders: SpoolFolders) -> None:
