@@ -83,7 +83,7 @@ class WorkerRecord:
     generation: int
     state: WorkerState
     deadline: float | None
-    """Unix time at which its sessions are told goodbye; None while it is not draining."""
+    """By `monotonic`: when its sessions are told goodbye; None while it is not draining."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -339,5 +339,11 @@ def peer_is_trusted(stream: socket.socket) -> bool:
 
 
 def now() -> float:
-    """Unix time. Deadlines cross process borders in it; within a process, timers are monotonic."""
+    """Unix time, for people to read."""
     return time.time()
+
+
+def monotonic() -> float:
+    """Seconds of the clock that all processes of a host share since its start: a step of the wall clock moves no
+    deadline."""
+    return time.monotonic()

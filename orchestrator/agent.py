@@ -277,7 +277,7 @@ class Agent:
     def _end_overdue(self) -> None:
         for folder in (self._run / "services").iterdir():
             for record in control.read_records(self._run, folder.name):
-                overdue = record.deadline is not None and control.now() > record.deadline + KILL_AFTER_S
+                overdue = record.deadline is not None and control.monotonic() > record.deadline + KILL_AFTER_S
                 if overdue and (pidfd := self._drainers.get(record.pid)) is not None:
                     signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 

@@ -54,7 +54,7 @@ class Cohort:
     file: ServiceFile
     workers: dict[int, Worker] = field(default_factory=dict)
     deadline: float | None = None
-    """Unix time at which its sessions are told goodbye; None while it does not drain."""
+    """Monotonic: when its sessions are told goodbye; None while it does not drain."""
     certificate: str | None = None
     """Digest of the certificate's file when its workers were started."""
     deaths: int = 0

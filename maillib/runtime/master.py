@@ -158,8 +158,7 @@ class Master:
         times = [self._next_log_check, self._current.respawn_at, self._detach_at, self._execute_by]
         if self._changeover is not None:
             times.append(self._changeover.give_up_at)
-        unix_now = control.now()
-        times += [now + (one.deadline + CUT_GRACE_S - unix_now) for one in self._old if one.deadline is not None]
+        times += [one.deadline + CUT_GRACE_S for one in self._old if one.deadline is not None]
         return max(0.0, min(time_ for time_ in times if time_ is not None) - now)
 
     def _tick(self) -> None:
@@ -172,7 +171,7 @@ class Master:
         elif self._detach_at is not None and now >= self._detach_at:
             self._detach()
         for one in self._old:
-            if one.deadline is not None and control.now() > one.deadline + CUT_GRACE_S:
+            if one.deadline is not None and now > one.deadline + CUT_GRACE_S:
                 for worker in one.workers.values():
                     os.kill(worker.pid, signal.SIGKILL)
         if self._execute_by is not None and (now >= self._execute_by or not self._commands.clients):
@@ -317,8 +316,11 @@ class Master:
             worker.channel.close()
         if self._occupancy is not None:
             self._occupancy.clear(worker.region)
-        control.worker_socket(self._run, self._name, worker.pid).unlink(missing_ok=True)
-        control.worker_record(self._run, self._name, worker.pid).unlink(missing_ok=True)
+        try:
+            control.worker_socket(self._run, self._name, worker.pid).unlink(missing_ok=True)
+            control.worker_record(self._run, self._name, worker.pid).unlink(missing_ok=True)
+        except OSError as error:  # a disk that can only be read now is no reason to end: `sweep` removes them later
+            maillog.problem(what=f"records of worker {worker.pid}", error=str(error))
 
     def _has_message(self, worker: Worker) -> bool:
         with selectors.DefaultSelector() as one:
@@ -482,7 +484,7 @@ class Master:
 
     def _drain(self, one: Cohort, *, reason: str) -> None:
         limit_s = one.file.service.stop.drain
-        one.deadline = control.now() + limit_s
+        one.deadline = control.monotonic() + limit_s
         for worker in one.workers.values():
             if not channel.send(worker.channel, {"do": "drain", "limit_s": limit_s, "reason": reason}):
                 os.kill(worker.pid, signal.SIGTERM)
@@ -528,7 +530,7 @@ class Master:
 
     def _hurry(self) -> None:
         for one in self._old:
-            one.deadline = control.now()
+            one.deadline = control.monotonic()
             for worker in one.workers.values():
                 channel.send(worker.channel, {"do": "drain", "limit_s": 0, "reason": "stop"})
 

@@ -6,10 +6,9 @@ import os
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from maillib import maillog
 from maillib.settings.service import Listener, ServiceConfig
 
 
@@ -30,6 +29,8 @@ class ConnectionInfo:
     """For STARTTLS; None where the listener has no certificate."""
     via: str | None = None
     """The balancer that connected for it and told us of it by the PROXY protocol; None: it connected itself."""
+    began: float = field(default_factory=time.monotonic)
+    """Monotonic, for what the clock of the wall must not change."""
 
     @property
     def peer(self) -> str:
@@ -156,29 +157,9 @@ Build = Callable[[ServiceConfig, Registry], Awaitable[Service]]
 """Opens engines and returns the service; heavy imports belong inside it, so that a master never pays for them."""
 
 
-class ClientsTurn:
-    """While it is entered nothing of ours is under way: we wait for octets from the client, or for it to take ours."""
-
-    def __init__(self) -> None:
-        self.since: float | None = None
-        """By the loop's clock; None: it is our turn."""
-
-    def __enter__(self) -> None:
-        self.since = asyncio.get_running_loop().time()
-
-    def __exit__(self, *_: object) -> None:
-        self.since = None
-
-
 def say_and_abort(transport: asyncio.Transport, words: bytes, *, tls: bool) -> None:
     """What `Session.dismiss` does to a connection: an abort alone would drop what was only just written."""
     if not tls and not transport.is_closing() and not transport.get_write_buffer_size():
         with contextlib.suppress(OSError):  # it did not stay to hear it
             os.write(transport.get_extra_info("socket").fileno(), words)
     transport.abort()
-
-
-def ended(session: Session, *, reason: str) -> None:
-    """Log the end of a connection. One place, so that every protocol says it alike."""
-    about = session.describe()
-    maillog.disconnected(reason=reason, duration_s=time.time() - about.since, user=about.user)

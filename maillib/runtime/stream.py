@@ -15,6 +15,7 @@ Leaves to others: accepting, limits and the handshake of implicit TLS (`acceptin
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Coroutine
 from typing import cast
 
@@ -22,7 +23,7 @@ from maillib import maillog
 from maillib.dialog import Next, StreamSession
 from maillib.errors import LocalError, MailError, PeerError
 from maillib.runtime import eager
-from maillib.runtime.service import ConnectionInfo, Registry, SessionInfo, ended, say_and_abort
+from maillib.runtime.service import ConnectionInfo, Registry, SessionInfo, say_and_abort
 
 HIGH_WATER_OCTETS = 64 * 1024
 """Output kept for a slow reader before the session has to wait. Under TLS as much again lies below the encryption."""
@@ -427,5 +428,9 @@ class StreamConnection(asyncio.Protocol):
     def _gone(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        ended(self, reason="aborted" if self._aborted else self._reason)
+        maillog.disconnected(
+            reason="aborted" if self._aborted else self._reason,
+            duration_s=time.monotonic() - self._info.began,
+            user=self._session.user,
+        )
         self._registry.closed(self)

@@ -145,7 +145,7 @@ class Worker:
         self._stopping = asyncio.Event()
         """Set when no new session is taken."""
         self._deadline: float | None = None
-        """Unix time."""
+        """By `control.monotonic`; None: it does not drain."""
         self._deadline_moved = asyncio.Event()
         self._orphan_timer: asyncio.TimerHandle | None = None
         self._sessions_at_drain = 0
@@ -230,7 +230,7 @@ class Worker:
 
         Asked again, a shorter limit replaces a longer one.
         """
-        deadline = control.now() + limit_s
+        deadline = control.monotonic() + limit_s
         if self._deadline is not None:
             if deadline < self._deadline:
                 self._deadline = deadline
@@ -305,7 +305,7 @@ class Worker:
         """Wait for the sessions to end, at most until the deadline; how many had to be told or cut."""
         assert self._acceptor is not None
         idle = asyncio.create_task(self._idle(work))
-        while not idle.done() and self._deadline is not None and (left := self._deadline - control.now()) > 0:
+        while not idle.done() and self._deadline is not None and (left := self._deadline - control.monotonic()) > 0:
             self._deadline_moved.clear()
             moved = asyncio.create_task(self._deadline_moved.wait())
             await asyncio.wait((idle, moved), timeout=left, return_when=asyncio.FIRST_COMPLETED)
