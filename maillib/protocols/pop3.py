@@ -107,7 +107,8 @@ class Top:
     """Of the body, after the header and the empty line."""
 
 
-Command = Plain | User | Pass | Auth | SaslAnswer | Lang | List | Uidl | Retr | Dele | Top
+LoginCommand = User | Pass | Auth | SaslAnswer
+Command = Plain | LoginCommand | Lang | List | Uidl | Retr | Dele | Top
 
 
 @dataclass(frozen=True, slots=True)

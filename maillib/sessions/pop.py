@@ -120,7 +120,7 @@ class PopSession:
         return Next.NEED_DATA if event is None else await self._serve(event, output)
 
     async def _serve(self, event: pop3.Command | BadCommand, output: Output) -> Next:
-        if isinstance(event, pop3.User | pop3.Pass | pop3.Auth | pop3.SaslAnswer):
+        if isinstance(event, pop3.LoginCommand):
             await self._log_in(event, output)
             return Next.AGAIN
         self._login.forget()
@@ -192,7 +192,7 @@ class PopSession:
         await output.send(ok("begin TLS"))
         return Next.START_TLS
 
-    async def _log_in(self, event: pop3.User | pop3.Pass | pop3.Auth | pop3.SaslAnswer, output: Output) -> None:
+    async def _log_in(self, event: pop3.LoginCommand, output: Output) -> None:
         try:
             if self._opened is not None:
                 raise Refused("not after log-in")

@@ -24,7 +24,7 @@ class PopLogin:
         """A name holds for the very next command only, and nothing from before TLS does. RFC 1939 §7, RFC 2595 §4."""
         self._name = self._exchange = None
 
-    def step(self, event: pop3.User | pop3.Pass | pop3.Auth | pop3.SaslAnswer) -> bytes | sasl.Credentials:
+    def step(self, event: pop3.LoginCommand) -> bytes | sasl.Credentials:
         """What to answer, or what to check. Raises Refused."""
         name, self._name = self._name, None
         match event:
