@@ -50,8 +50,12 @@ class Maildrop:
             await tenure.end()
             raise
 
+    def heard(self) -> None:
+        """The client is there: it takes some of what it asked for."""
+        self._tenure.heard()
+
     async def confirm(self) -> None:
-        """The client is there. Raises Conflict when another session has had the maildrop; Transient."""
+        """The client speaks. Raises Conflict when another session has had the maildrop; Transient."""
         await self._tenure.confirm()
 
     @property

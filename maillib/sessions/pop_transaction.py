@@ -146,6 +146,7 @@ class Transaction:
         try:
             while not wire.is_done and (piece := await anext(pieces, None)) is not None:
                 await output.send(wire.feed(piece))
+                self._maildrop.heard()
         except (TemporaryError, PermanentError) as error:
             maillog.problem(what=f"message {number} of {self.user}", error=str(error))
             raise PeerError("failed") from None  # the client must not get to see an end of data

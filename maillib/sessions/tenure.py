@@ -33,7 +33,7 @@ class Tenure:
 
     @classmethod
     async def begin(cls, leases: Leases, name: str, silence_s: float) -> "Tenure":
-        """`silence_s`: after so long without `confirm` others may have it. Raises Conflict, StoreFull, Transient."""
+        """`silence_s`: after so long without `heard` others may have it. Raises Conflict, StoreFull, Transient."""
         return cls(leases, name, await leases.acquire(name), silence_s)
 
     @property
@@ -41,9 +41,13 @@ class Tenure:
         """Nobody else can have it now."""
         return self._pausing is None or not self._pausing.done()
 
-    async def confirm(self) -> None:
-        """The client has been heard of. Raises Conflict when the right is lost; StoreFull, Transient."""
+    def heard(self) -> None:
+        """The client is there: it speaks, or takes some of what it asked for."""
         self._heard = self._loop.time()
+
+    async def confirm(self) -> None:
+        """The client speaks and wants an answer. Raises Conflict when the right is lost; Transient, StoreFull."""
+        self.heard()
         if self._pausing is None:
             return
         await self._pausing
