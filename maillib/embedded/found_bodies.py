@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,3 +138,14 @@ def queued_ids(state_dir: Path) -> set[str]:
             return {name.removesuffix(".eml") for name in os.listdir(state_dir / "spool" / "messages")}  # noqa: PTH208
         except FileNotFoundError:
             return set()
+
+
+def loose_inodes(state_dir: Path) -> set[tuple[int, int]]:
+    """Device and inode of the bodies that were put and are not given up yet. Raises Transient."""
+    found: set[tuple[int, int]] = set()
+    with os_errors(), suppress(FileNotFoundError):
+        for path in (state_dir / "mail" / "loose").iterdir():
+            with suppress(FileNotFoundError):  # given up meanwhile
+                status = path.lstat()
+                found.add((status.st_dev, status.st_ino))
+    return found

@@ -123,7 +123,8 @@ def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
         (folder / "0000000001.eml").unlink()
         (folder / "0000000002.eml").unlink()
         (folder / "0000000002.eml").write_bytes(b"changed")
-        (folder / "0000000009.eml").write_bytes(b"of a delivery that was broken off")
+        (tmp_path / "mail/loose" / f"{'1' * 32}.eml").write_bytes(b"of an append that was broken off")
+        (folder / "0000000009.eml").hardlink_to(tmp_path / "mail/loose" / f"{'1' * 32}.eml")
         (folder / "notes.txt").write_bytes(b"")
         assert await index.check(ALICE) == [
             "message 1 of mailbox 1 has no body",
