@@ -138,18 +138,22 @@ def _start(script: Path, config: Path, theirs: socket.socket, log: Path) -> int:
 
     A process group of its own keeps a terminal's Ctrl-C away from it: its master says when to stop.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-    return os.posix_spawn(
-        sys.executable,
-        [sys.executable, os.fspath(script), "--config", os.fspath(config)],
-        {**os.environ, **MALLOC, CHANNEL: str(CHANNEL_FD)},
-        file_actions=[
-            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.fspath(log), flags, 0o640),
-            (os.POSIX_SPAWN_DUP2, 1, 2),
-            (os.POSIX_SPAWN_DUP2, theirs.fileno(), CHANNEL_FD),
-        ],
-        setpgroup=0,
-        setsigmask=[],
-        setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD],
-    )
+    # Opened here and not by `posix_spawn`, whose error would name the program.
+    output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    try:
+        return os.posix_spawn(
+            sys.executable,
+            [sys.executable, os.fspath(script), "--config", os.fspath(config)],
+            {**os.environ, **MALLOC, CHANNEL: str(CHANNEL_FD)},
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+                (os.POSIX_SPAWN_DUP2, theirs.fileno(), CHANNEL_FD),
+            ],
+            setpgroup=0,
+            setsigmask=[],
+            setsigdef=[signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD],
+        )
+    finally:
+        os.close(output)
