@@ -3,7 +3,7 @@
 import asyncio
 import tracemalloc
 from array import array
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -13,7 +13,7 @@ from maillib.dialog import Next
 from maillib.errors import Conflict, MailError, NotFound, PeerError, Transient
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import AccountId
-from maillib.ports.index import FIRST_UID, INBOX, Sizes, Uid
+from maillib.ports.index import FIRST_UID, INBOX, Expunged, MailboxKey, Sizes, Uid, Uids
 from maillib.sessions import pop_listing, pop_message
 from maillib.sessions.pop import PopSession
 from maillib.settings.pop import PopSettings
@@ -220,7 +220,7 @@ def test_a_failed_removal_is_said() -> None:
         await world.deliver(b"x")
         session = await logged_in(world)
 
-        async def fails(account: AccountId, mailbox: str, uids: Collection[Uid]) -> Sequence[Uid]:
+        async def fails(account: AccountId, mailbox: MailboxKey, uids: Uids, *, only_deleted: bool = False) -> Expunged:
             raise Transient("the disk is gone")
 
         world.index.expunge = fails  # type: ignore[method-assign]
@@ -240,7 +240,7 @@ def test_a_store_that_cannot_now_refuses_the_login_for_now() -> None:
         session = world.session()
         sizes = world.index.sizes
 
-        async def fails(account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+        async def fails(account: AccountId, mailbox: MailboxKey, since: Uid = FIRST_UID) -> Sizes:
             raise Transient("busy")
 
         world.index.sizes = fails  # type: ignore[method-assign]
@@ -438,7 +438,7 @@ def test_an_unchanged_maildrop_is_not_read_again() -> None:
         asked: list[tuple[Uid, int]] = []
         sizes = world.index.sizes
 
-        async def counted(account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+        async def counted(account: AccountId, mailbox: MailboxKey, since: Uid = FIRST_UID) -> Sizes:
             found = await sizes(account, mailbox, since)
             asked.append((since, len(found.uids)))
             return found
@@ -464,7 +464,7 @@ def test_listings_are_kept_up_to_a_number_of_messages(monkeypatch: pytest.Monkey
         reads: list[AccountId] = []
         sizes = world.index.sizes
 
-        async def noted(account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+        async def noted(account: AccountId, mailbox: MailboxKey, since: Uid = FIRST_UID) -> Sizes:
             if since == FIRST_UID:
                 reads.append(account)
             found = await sizes(account, mailbox, since)
@@ -488,7 +488,7 @@ def test_a_hundred_thousand_messages_take_little_memory() -> None:
         column = array("I", range(1, count + 1))
         many = Sizes(replace(box, messages=count, octets=sum(column)), column, array("Q", column))
 
-        async def sizes(account: AccountId, mailbox: str, since: Uid = FIRST_UID) -> Sizes:
+        async def sizes(account: AccountId, mailbox: MailboxKey, since: Uid = FIRST_UID) -> Sizes:
             return many
 
         class Gone(Sent):
