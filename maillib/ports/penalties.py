@@ -1,9 +1,10 @@
 """Penalties: log-ins that failed, remembered by all services together and over their restarts.
 
-Of an address and of a name it is known how many failures lately, one of which is forgotten every FORGET_S. Beyond
-FREE_FAILURES each makes the address wait longer before the next password from there is looked at. Then log-ins from
-there also come one after the other, whatever the number of connections and services: each takes the turn, and gives it
-back when it succeeds; when it fails, or its process dies, the next one may come as soon as the wait is over.
+Of an address and of a name it is known how often they failed lately; one failure is forgotten every FORGET_S. Beyond
+FREE_FAILURES each makes the address wait longer before the next password from there is looked at. Log-ins from there
+then also come one after the other, whatever the number of connections and services: each takes the turn, and gives it
+back when it succeeds; when it fails, the next one may come when the wait is over; where it does neither, because its
+process has died, after LONGEST_DELAY_S.
 
 A success takes back what the same address failed for the same name just before, and nothing else: neither do others'
 failures for that name end with it, nor those of an address whose user has an account here and guesses the others.
@@ -101,7 +102,7 @@ def has_turns(record: Record, now: float) -> bool:
 
 
 def with_turn_taken(record: Record, now: float) -> Record:
-    return replace(record, free_at=now + delay_s(failures(record, now) + 1))
+    return replace(record, free_at=now + LONGEST_DELAY_S)
 
 
 def with_failure(record: Record, name: bytes, now: float) -> Record:
