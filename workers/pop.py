@@ -15,8 +15,8 @@ Signals
 Settings
     `maillib/settings/pop.py`.
 Diagnostics
-    STATE_DIR/log/NAME.log: `login`, `login-failed`, `maildrop-in-use`, `maildrop-taken-over`, `bad-command`,
-    `retrieved`, `expunged`.
+    STATE_DIR/log/NAME.log: `login`, `login-failed`, `login-slowed`, `maildrop-in-use`, `maildrop-taken-over`,
+    `bad-command`, `retrieved`, `expunged`.
 Bugs
     A message stored with a CR or LF alone in it (SMTP takes none) is sent with CRLF instead and is then longer than
     LIST says. So may be one with UTF-8 in its header for a client that has not said UTF8 (RFC 6858 §4 allows that).

@@ -8,15 +8,15 @@ Standards
     RFC 3207 (STARTTLS), RFC 4954 (AUTH PLAIN, LOGIN), RFC 6152 (8BITMIME), RFC 6531 (SMTPUTF8); RFC 6409 (submission).
 Security
     Reads from strangers: command lines, at most 2048 octets each, and messages. Relays for nobody who has not logged
-    in; log-in only under TLS unless the listener says `cleartext_login`. Writes to the spool and the log, reads the
-    directory; opens no connection and starts no program. The private key comes from the master; the worker runs as
+    in; log-in only under TLS unless the listener says `cleartext_login`. Writes to the spool, the log and the record of
+    failed log-ins, reads the directory; opens no connection and starts no program. The private key comes from the master; the worker runs as
     `user`.
 Signals
     SIGTERM drains, see `maillib/runtime/program.py`.
 Settings
     `maillib/settings/smtp.py`.
 Diagnostics
-    STATE_DIR/log/NAME.log: `login`, `login-failed`, `bad-command`, `rejected`, `accepted`.
+    STATE_DIR/log/NAME.log: `login`, `login-failed`, `login-slowed`, `bad-command`, `rejected`, `accepted`.
 Bugs
     Octets over 127 are taken without BODY=8BITMIME, and lines of any length: common clients send both. A NUL in a
     message is kept as it came.
