@@ -12,6 +12,7 @@ import os
 import re
 import sqlite3
 import stat
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from maillib.embedded.files import os_errors
 from maillib.embedded.found_bodies import FoundBody, MailboxFolder, loose_inodes, mailbox_folder, queued_ids, uid_of
 from maillib.embedded.sidecar import Flagged, Noted, Sidecar
 from maillib.errors import StoreUnusable
-from maillib.ports.index import EVERY_UID, Mailbox, MailboxId, ModSeq, Row, Uid
+from maillib.ports.index import EVERY_UID, Mailbox, MailboxId, ModSeq, Row, Uid, delivery_key
 
 _COUNTERS = ("messages", "octets", "messages without \\Seen", "messages with \\Deleted")
 
@@ -191,6 +192,7 @@ class _Examination:
 
     def _other_files(self, transaction: sqlite3.Connection, box: _Box, folder: MailboxFolder) -> None:
         """Those that are no message's."""
+        broken_off: list[tuple[str, FoundBody]] = []
         for name, status in box.files.items():
             path = box.path / name
             body = folder.body(name, self._owner)
@@ -203,7 +205,7 @@ class _Examination:
             elif self._was_expunged(transaction, box, body.uid):
                 self._tell(f"{path} is of a message that was expunged", self._removal(box, name))
             elif body.uid >= box.mailbox.uid_next and self._is_elsewhere(body):
-                continue  # an append or copy that was broken off: the next one takes the name
+                broken_off.append((name, body))  # an append or copy: the next one takes the name
             elif body.inode in self._inodes:
                 self._tell(f"{path} is one more name of a message", self._removal(box, name))
             else:
@@ -211,6 +213,12 @@ class _Examination:
                     f"{path} is a whole message that the index does not know",
                     partial(self._adopt, transaction, box, folder, name, body),
                 )
+        if tables.mailbox(transaction, box.mailbox.id).uid_next > box.mailbox.uid_next:
+            for name, body in broken_off:  # not any more: UIDs have been adopted beyond
+                if body.inode in self._inodes or body.inode in self._loose:
+                    self._to_remove.append((box.mailbox.id, name))
+                else:
+                    self._adopt(transaction, box, folder, name, body)
 
     def _removal(self, box: _Box, name: str) -> Callable[[], None]:
         return partial(self._to_remove.append, (box.mailbox.id, name))
@@ -240,6 +248,9 @@ class _Examination:
         tables.insert(transaction, [tables.NewRow(mailbox.id, row, body.prefix)])
         tables.count(transaction, mailbox.id, modseq, added=[row])
         self._inodes.add(body.inode)
+        if body.queue_id in self._queued:
+            key = delivery_key(body.queue_id, self._index.account)
+            tables.adopt_delivery(transaction, key, uid, modseq, int(time.time()))
 
     def _noted_of(self, box: _Box) -> Noted:
         return self._noted.get(box.mailbox.id, Noted())

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from maillib.errors import NotFound
 from maillib.ports.flags import DELETED, SEEN, SYSTEM_FLAGS
 from maillib.ports.index import (
+    INBOX,
     Mailbox,
     MailboxId,
     MailboxKey,
@@ -282,6 +283,17 @@ def known_delivery(transaction: sqlite3.Connection, mailbox: MailboxId, key: str
         "SELECT uid, modseq FROM delivery WHERE mailbox = ? AND key = ?", (mailbox, key)
     ).fetchone()
     return None if row is None else (Uid(row[0]), ModSeq(row[1]))
+
+
+def adopt_delivery(transaction: sqlite3.Connection, key: str, uid: Uid, modseq: ModSeq, now_s: int) -> None:
+    """A message that has been found is the answer to this key, unless there is one: to INBOX was it delivered, wherever
+    its reader has moved it.
+    """
+    transaction.execute(
+        "INSERT OR IGNORE INTO delivery (mailbox, key, uid, modseq, since)"
+        " SELECT id, ?, ?, ?, ? FROM mailbox WHERE name = ?",
+        (key, uid, modseq, now_s, INBOX),
+    )
 
 
 def forget_deliveries(transaction: sqlite3.Connection, *, before_s: int) -> None:

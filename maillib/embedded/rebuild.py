@@ -25,6 +25,7 @@ from pathlib import Path
 
 from maillib.embedded import account_tables as tables
 from maillib.embedded.account_lock import AccountLock
+from maillib.embedded.account_mailboxes import WHOLE_MAILBOX
 from maillib.embedded.account_notes import all_notes
 from maillib.embedded.account_schema import SCHEMA
 from maillib.embedded.blobs import account_path
@@ -84,11 +85,13 @@ class _Rebuild:
         self._new = self._folder / "index.sqlite3.new"
         self._sidecar = Sidecar(self._folder)
         self._remarks: list[str] = []
+        self._deleted: list[MailboxId] = []
+        """Mailboxes whose folders go with the next opening."""
         self._messages = self._octets = 0
 
     def run(self, tell: Callable[[int], None]) -> Rebuilt:
-        listed = self._list()
         notes = self._sidecar.read_notes()
+        listed = self._list(notes)
         self._remove_unfinished()
         with closing(Database(self._new, SCHEMA)) as database:  # closing it leaves one file, whole and synced
             with database.write() as transaction:
@@ -108,7 +111,7 @@ class _Rebuild:
 
     # Mailboxes
 
-    def _list(self) -> MailboxList:
+    def _list(self, notes: Mapping[MailboxId, Noted]) -> MailboxList:
         """The mailboxes that there are, those too of which only the folder is left; each has its folder."""
         listed = self._kept_list()
         mailboxes = list(listed.mailboxes)
@@ -118,7 +121,10 @@ class _Rebuild:
             numbers |= {
                 MailboxId(int(path.name))
                 for path in self._folder.iterdir()
-                if _FOLDER.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+                if _FOLDER.fullmatch(path.name)
+                and path.is_dir()
+                and not path.is_symlink()
+                and not self._was_deleted(path, listed, notes)
             }
         last_mailbox = max(listed.last_mailbox, *numbers, MailboxId(0))
         unlisted = sorted(numbers - {one.id for one in mailboxes})
@@ -143,6 +149,17 @@ class _Rebuild:
             subscriptions=listed.subscriptions,
         )
 
+    def _was_deleted(self, folder: Path, listed: MailboxList, notes: Mapping[MailboxId, Noted]) -> bool:
+        """Whether it is what a deletion of a mailbox has left that was broken off."""
+        number = MailboxId(int(folder.name))
+        if number > listed.last_mailbox or any(one.id == number for one in listed.mailboxes):
+            return False
+        gone = notes.get(number, Noted()).gone
+        if not all(uid_of(path.name) in gone for path in folder.iterdir()):
+            return False
+        self._deleted.append(number)
+        return True
+
     def _kept_list(self) -> MailboxList:
         try:
             kept = self._sidecar.read_mailboxes()
@@ -163,7 +180,6 @@ class _Rebuild:
         notes: Mapping[MailboxId, Noted],
         tell: Callable[[int], None],
     ) -> None:
-        inbox = next(one.id for one in listed.mailboxes if one.name == INBOX)
         queued = queued_ids(self._state_dir)
         now_s = int(time.time())
         transaction.execute("INSERT INTO account (one, uid_validity) VALUES (1, ?)", (listed.last_uid_validity,))
@@ -182,9 +198,8 @@ class _Rebuild:
                 names = folder.names()
                 uids = [uid for name in names if (uid := uid_of(name)) is not None]
                 uid_next = max([noted.uid_next, *(uid + 1 for uid in uids[-1:])])
-                modseq = ModSeq(
-                    noted.modseq + uid_next
-                )  # each delivery since the last note has raised it by one at most
+                # Each delivery since the last note has raised it by one at most.
+                modseq = ModSeq(noted.modseq + uid_next)
                 for body in self._bodies(folder, names):
                     if body.uid in noted.gone:
                         transaction.execute("INSERT INTO leftover VALUES (?, ?)", (mailbox.id, body.uid))
@@ -192,11 +207,9 @@ class _Rebuild:
                     _, flags = noted.flags.get(body.uid, (0, frozenset[str]()))
                     row = Row(body.uid, modseq, body.size_octets, body.internal_date, flags)
                     tables.insert(transaction, [tables.NewRow(mailbox.id, row, body.prefix)])
-                    if body.queue_id in queued:  # it is known again, wherever its reader has moved it
-                        transaction.execute(
-                            "INSERT OR IGNORE INTO delivery (mailbox, key, uid, modseq, since) VALUES (?, ?, ?, ?, ?)",
-                            (inbox, delivery_key(body.queue_id, self._account), body.uid, modseq, now_s),
-                        )
+                    if body.queue_id in queued:
+                        key = delivery_key(body.queue_id, self._account)
+                        tables.adopt_delivery(transaction, key, body.uid, modseq, now_s)
                     self._messages += 1
                     self._octets += body.size_octets
                     if self._messages % _TELL_EVERY == 0:
@@ -205,6 +218,7 @@ class _Rebuild:
                 "UPDATE mailbox SET uid_next = ?, highest_modseq = ?, forgotten_modseq = ? WHERE id = ?",
                 (uid_next + UID_MARGIN, modseq, modseq, mailbox.id),
             )
+        transaction.executemany("INSERT INTO leftover VALUES (?, ?)", [(one, WHOLE_MAILBOX) for one in self._deleted])
         tables.recount(transaction)
 
     def _bodies(self, folder: MailboxFolder, names: Iterable[str]) -> Iterator[FoundBody]:

@@ -154,6 +154,25 @@ def test_an_expunged_message_stays_away(world: StoreWorld) -> None:
     assert not world.body(ALICE, 1).exists()
 
 
+def test_a_deleted_mailbox_stays_away(world: StoreWorld) -> None:
+    """A folder that a deletion has not removed yet goes, unless there is mail in it that nobody removed."""
+    world.receive("carol@elsewhere.test", ALICE)
+    with world.index() as accounts, accounts.use(ALICE) as index:
+        boxes = [index.create(name, None) for name in ("empty", "half", "last")]
+        index.copy(INBOX, [Uid(1)], "empty", owner=ADDRESS, quota_octets=None)
+        for box in boxes[:2]:
+            index.delete(box.name)
+    for box in boxes[:2]:
+        (world.folder() / str(box.id)).mkdir()
+        os.link(world.body(ALICE, 1), world.body(ALICE, 1, box.id))
+    world.lose()
+    (remark,) = rebuild(world.state_dir, ALICE, ADDRESS).remarks
+    assert f"it is called Recovered-{boxes[1].id} now" in remark
+    with world.index() as accounts, accounts.use(ALICE) as index:
+        assert [box.name for box in index.mailboxes()] == [INBOX, f"Recovered-{boxes[1].id}", "last"]
+    assert not (world.folder() / str(boxes[0].id)).exists()
+
+
 def test_what_is_no_message_is_told(world: StoreWorld) -> None:
     """Links, folders and other names are left alone and named; nothing outside is read."""
     world.receive("carol@elsewhere.test", ALICE)
