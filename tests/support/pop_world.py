@@ -1,6 +1,7 @@
-"""A maildrop of the memory engine, and POP sessions on it."""
+"""A maildrop of the memory engine, POP sessions on it, and what they say."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -21,11 +22,7 @@ from maillib.settings.pop import PopSettings
 
 LOGIN = "alice@example.test"
 PASSWORD = "open sesame"
-
-
-class _Nowhere:
-    async def send(self, data: bytes) -> None:
-        pass
+LOG_IN = f"USER {LOGIN}\nPASS {PASSWORD}\n"
 
 
 @dataclass
@@ -78,9 +75,7 @@ class PopWorld:
     async def log_in_and_out(self) -> None:
         """One session from its beginning to its end."""
         session = self.session()
-        session.receive(f"USER {LOGIN}\r\nPASS {PASSWORD}\r\nQUIT\r\n".encode())
-        while await session.advance(_Nowhere()) is not Next.CLOSE:
-            pass
+        await say(session, LOG_IN + "QUIT\n")
         await session.closed()
 
     def session(self, *, tls: bool = False) -> PopSession:
@@ -100,3 +95,44 @@ class PopWorld:
             peer_host="127.0.0.1",
         )
         return PopSession(self.settings, ports, terms, clock=self.clock)
+
+
+class Sent:
+    """An Output that keeps what was sent, and how."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+
+    async def send(self, data: bytes) -> None:
+        self.pieces.append(data)
+
+    def take(self) -> bytes:
+        data = b"".join(self.pieces)
+        self.pieces.clear()
+        return data
+
+
+async def say(session: PopSession, text: str, output: Sent | None = None) -> bytes:
+    """All that is answered to the lines of `text`."""
+    output = output or Sent()
+    session.receive(text.replace("\n", "\r\n").encode())
+    while await session.advance(output) is Next.AGAIN:
+        pass
+    return output.take()
+
+
+async def logged_in(world: PopWorld) -> PopSession:
+    """A session that has the maildrop."""
+    session = world.session()
+    assert (await say(session, LOG_IN)).count(b"+OK") == 2
+    return session
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """In a loop of its own, and not for ever."""
+
+    async def limited() -> None:
+        async with asyncio.timeout(20):
+            await main()
+
+    asyncio.run(limited())
