@@ -9,8 +9,8 @@ Standards
 Security
     Reads from strangers: command lines, at most 2048 octets each, and messages. Relays for nobody who has not logged
     in; log-in only under TLS unless the listener says `cleartext_login`. Writes to the spool, the log and the record of
-    failed log-ins, reads the directory; opens no connection and starts no program. The private key comes from the master; the worker runs as
-    `user`.
+    failed log-ins, reads the directory; opens no connection and starts no program. The private key comes from the
+    master; the worker runs as `user`.
 Signals
     SIGTERM drains, see `maillib/runtime/program.py`.
 Settings

@@ -138,10 +138,13 @@ class Watch:
     def __init__(self, path: Path) -> None:
         """`path` is a `Database` by now. Raises Transient, StoreDamaged, StoreUnusable."""
         with _translated(path):
-            self._connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+            )
             try:
                 self._connection.execute("PRAGMA cache_size=1")  # nothing is ever read twice
                 self._number()
+                self._connection.execute("PRAGMA busy_timeout=0")
             except BaseException:
                 self._connection.close()
                 raise
