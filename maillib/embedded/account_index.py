@@ -17,7 +17,7 @@ import shutil
 import time
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -287,7 +287,7 @@ class AccountIndex:
             sync_directory(self.path.parent)
             folder = self.path / str(_INBOX_ID)
             folder.mkdir(DIRECTORY_MODE, exist_ok=True)
-        with closing(AccountLock(folder)) as lock, lock.alone(timeout_s=BUSY_TIMEOUT_S):
+        with AccountLock(folder).alone(timeout_s=BUSY_TIMEOUT_S):
             if _is_made(file):
                 return
             with os_errors():

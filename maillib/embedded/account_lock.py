@@ -25,10 +25,9 @@ class AccountLock:
     """One holder: several shares of one object are one to the kernel, so whoever shares counts."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` exists. Raises Transient."""
+        """Has a descriptor only while it is held: a process keeps hundreds of these."""
         self.folder = folder
-        with os_errors():
-            self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        self._fd = -1
 
     def share(self) -> None:
         """At once or not at all: a rebuild takes longer than a caller should wait. Raises Transient."""
@@ -49,18 +48,21 @@ class AccountLock:
             self.release()
 
     def release(self) -> None:
-        fcntl.flock(self._fd, fcntl.LOCK_UN)
-
-    def close(self) -> None:
-        """Gives the lock up, too."""
-        os.close(self._fd)
+        """Idempotent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
     def _take(self, how: int) -> bool:
-        try:
-            with os_errors():
-                fcntl.flock(self._fd, how | fcntl.LOCK_NB)
-        except Transient as error:
-            if isinstance(error.__cause__, BlockingIOError):
-                return False
-            raise
+        """Raises Transient, also when the folder is not there."""
+        with os_errors():
+            fd = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                fcntl.flock(fd, how | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(fd)
+                if isinstance(error, BlockingIOError):
+                    return False
+                raise
+        self._fd = fd
         return True

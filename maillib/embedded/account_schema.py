@@ -163,10 +163,15 @@ _JOURNAL_VERSIONS = slice(18, 20)
 """Two octets of a database's header, 2 each where it is in WAL mode, which one in memory cannot be.
 https://www.sqlite.org/fileformat2.html §1.3.3."""
 
+_PAGE_OCTETS = 2048
+"""A delivery writes five pages to the log, and an open database has some twenty in memory: smaller than SQLite's 4096.
+Still large enough for the long columns."""
+
 
 @functools.cache
 def _template() -> bytes:
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA page_size={_PAGE_OCTETS}")
         migrate(connection, SCHEMA)
         connection.execute("INSERT INTO account (one, uid_validity) VALUES (1, 0)")
         connection.execute(

@@ -11,12 +11,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from maillib.embedded.account_append import Append
 from maillib.embedded.account_check import check_account
-from maillib.embedded.account_index import AccountIndex
+from maillib.embedded.account_index import AccountIndex, Terms
 from maillib.embedded.files import make_directory, refuse_network_file_system
+from maillib.embedded.lanes import Lanes
 from maillib.embedded.open_accounts import OpenAccounts
 from maillib.embedded.sqlite import Threads
-from maillib.errors import NotFound, StoreDamaged
+from maillib.errors import MailError, NotFound, StoreDamaged
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.flags import FlagChange
 from maillib.ports.index import (
@@ -44,20 +46,32 @@ T = TypeVar("T")
 _THREADS = 8
 """A commit waits for the disk, not for the processor; more commits in flight share the disk's own batches."""
 
+_MOST_APPENDS = 64
+"""In one transaction, which others of the account wait for: some milliseconds."""
+
 
 class EmbeddedIndex:
     """The Index port; one object per process."""
 
-    def __init__(self, state_dir: Path, account_of: Callable[[AccountId], Awaitable[Account]]) -> None:
-        """`account_of` (the Directory's `account`) tells an account's quota when something is appended.
+    def __init__(
+        self,
+        state_dir: Path,
+        account_of: Callable[[AccountId], Awaitable[Account]],
+        *,
+        open_accounts: int | None = None,
+        terms: Terms | None = None,
+    ) -> None:
+        """`account_of` (the Directory's `account`) tells an account's quota when something is appended. None:
+        `open_accounts`, as many as the limit of descriptors allows; `terms`, those of the port.
 
         Raises ConfigError when `state_dir` is on a network file system.
         """
         make_directory(state_dir / "mail")
         refuse_network_file_system(state_dir / "mail")
         self._account_of = account_of
-        self._accounts = OpenAccounts(state_dir)
+        self._accounts = OpenAccounts(state_dir, terms, most=open_accounts)
         self._threads = Threads("index", _THREADS)
+        self._appends = Lanes(self._threads, self._append_all, most=_MOST_APPENDS, lanes=_THREADS)
 
     async def mailboxes(self, account: AccountId) -> Sequence[Mailbox]:
         return await self._run(account, AccountIndex.mailboxes)
@@ -84,10 +98,11 @@ class EmbeddedIndex:
         self, account: AccountId, mailbox: MailboxKey, messages: Sequence[NewMessage]
     ) -> Sequence[Appended]:
         owner = await self._account_of(account)
-        return await self._run(
-            account,
-            lambda index: index.append(mailbox, messages, owner=str(owner.address), quota_octets=owner.quota_octets),
-        )
+        one = Append(mailbox, messages, str(owner.address), owner.quota_octets)
+        try:
+            return await self._appends.call(account, one)
+        except StoreDamaged as error:
+            raise await self._with_remedy(account, error) from error
 
     async def rows(
         self, account: AccountId, mailbox: MailboxKey, uids: Uids = EVERY_UID, *, limit: int | None = None
@@ -158,7 +173,14 @@ class EmbeddedIndex:
         try:
             return await self._threads.run(with_index)
         except StoreDamaged as error:
-            with suppress(NotFound):  # the account has been removed meanwhile
-                owner = await self._account_of(account)
-                raise StoreDamaged(f"{error}; `postroom mailbox rebuild {owner.address}` makes it anew") from error
-            raise
+            raise await self._with_remedy(account, error) from error
+
+    def _append_all(self, account: AccountId, appends: Sequence[Append]) -> Sequence[list[Appended] | MailError]:
+        with self._accounts.use(account) as index:
+            return index.append_all(appends)
+
+    async def _with_remedy(self, account: AccountId, error: StoreDamaged) -> StoreDamaged:
+        with suppress(NotFound):  # the account has been removed meanwhile
+            owner = await self._account_of(account)
+            return StoreDamaged(f"{error}; `postroom mailbox rebuild {owner.address}` makes it anew")
+        return error

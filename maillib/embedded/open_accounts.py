@@ -1,12 +1,13 @@
 """Which accounts' indexes are open in this process.
 
-Guarantees: at most `OPEN_ACCOUNTS` are open and idle, least recently used closed first. Who uses an index uses the one
+Guarantees: at most so many are open and idle, least recently used closed first. Who uses an index uses the one
 that has the name now: a file that was replaced or lost meanwhile is noticed before each use, under the account's lock
 (`account_lock`). Where an index was lost none is made in its place: UIDs would be given out twice, and bodies be taken
 for rubbish. For several threads.
 """
 
 import os
+import resource
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from maillib.embedded import account_notes
-from maillib.embedded.account_index import AccountIndex
+from maillib.embedded.account_index import AccountIndex, Terms
 from maillib.embedded.account_lock import AccountLock
 from maillib.embedded.blobs import account_path
 from maillib.embedded.files import DIRECTORY_MODE, os_errors
@@ -22,13 +23,30 @@ from maillib.embedded.sidecar import Sidecar
 from maillib.errors import StoreDamaged
 from maillib.ports.directory import AccountId
 
-OPEN_ACCOUNTS = 64
-"""An open database costs four descriptors and up to 256 KiB; opening one costs about a millisecond."""
+_DESCRIPTORS = 3
+"""Of an open database: itself, `-wal`, `-shm`."""
+
+_OTHER_DESCRIPTORS = 768
+"""Left for connections, of which a service has 500 unless told otherwise, bodies and the rest."""
+
+_FEWEST, _MOST = 16, 1024
+"""An open database takes some 150 KiB. Opening and closing one costs as much as three deliveries."""
+
+
+def affordable() -> int:
+    """How many accounts may stay open, by this process's limit of descriptors."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit == resource.RLIM_INFINITY:
+        return _MOST
+    return min(max((limit - _OTHER_DESCRIPTORS) // _DESCRIPTORS, _FEWEST), _MOST)
 
 
 class OpenAccounts:
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, terms: Terms | None = None, *, most: int | None = None) -> None:
+        """`most` accounts are kept open; None: as many as are `affordable`."""
         self._state_dir = state_dir
+        self._terms = terms or Terms()
+        self._most = most or affordable()
         self._lock = threading.Lock()
         self._slots: OrderedDict[AccountId, _Slot] = OrderedDict()
 
@@ -41,7 +59,7 @@ class OpenAccounts:
         with self._lock:
             slot = self._slots.get(account)
             if slot is None:
-                slot = self._slots[account] = _Slot(self._state_dir, account)
+                slot = self._slots[account] = _Slot(self._state_dir, account, self._terms)
             self._slots.move_to_end(account)
             slot.users += 1
         try:
@@ -59,7 +77,7 @@ class OpenAccounts:
 
     def _take_surplus(self) -> list["_Slot"]:
         """Slots over the limit that nobody uses, no longer listed: closing them is the caller's, outside the lock."""
-        surplus = len(self._slots) - OPEN_ACCOUNTS
+        surplus = len(self._slots) - self._most
         if surplus <= 0:
             return []
         idle = [account for account, slot in self._slots.items() if slot.users == 0]
@@ -73,9 +91,10 @@ class OpenAccounts:
 class _Slot:
     """An account in use or kept open."""
 
-    def __init__(self, state_dir: Path, account: AccountId) -> None:
+    def __init__(self, state_dir: Path, account: AccountId, terms: Terms) -> None:
         self._state_dir = state_dir
         self._account = account
+        self._terms = terms
         self._entering = threading.Lock()
         """Of two threads that want a new account, one opens it; users of other accounts are not held up."""
         self._opened: _Opened | None = None
@@ -88,7 +107,7 @@ class _Slot:
             opened = self._opened
             if opened is None or not opened.add_user():
                 self._forget()
-                opened = self._opened = _Opened(self._state_dir, self._account)
+                opened = self._opened = _Opened(self._state_dir, self._account, self._terms)
             return opened
 
     def leave(self, opened: "_Opened") -> None:
@@ -111,7 +130,7 @@ class _Slot:
 class _Opened:
     """One opening of the index. Its users are counted: they share one lock."""
 
-    def __init__(self, state_dir: Path, account: AccountId) -> None:
+    def __init__(self, state_dir: Path, account: AccountId, terms: Terms) -> None:
         """With one user. Raises as `OpenAccounts.use`."""
         folder = account_path(state_dir, account)
         self._file = folder / "index.sqlite3"
@@ -121,9 +140,9 @@ class _Opened:
         try:
             self._lock.share()
             _refuse_lost(self._file)
-            self.index = AccountIndex(state_dir, account)
+            self.index = AccountIndex(state_dir, account, terms)
         except BaseException:
-            self._lock.close()
+            self._lock.release()
             raise
         try:
             sidecar = Sidecar(folder)
@@ -152,7 +171,7 @@ class _Opened:
 
     def close(self) -> None:
         self.index.close()
-        self._lock.close()
+        self._lock.release()
 
 
 _NO_FILE = (0, 0)

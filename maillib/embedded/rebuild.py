@@ -71,7 +71,7 @@ def rebuild(
     folder = account_path(state_dir, account)
     if not folder.is_dir():
         raise NotFound(f"{address} has no mail yet")
-    with closing(AccountLock(folder)) as lock, lock.alone(timeout_s=USERS_TIMEOUT_S):
+    with AccountLock(folder).alone(timeout_s=USERS_TIMEOUT_S):
         return _Rebuild(state_dir, account, address).run(tell)
 
 

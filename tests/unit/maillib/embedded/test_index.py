@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from maillib.address import Address
-from maillib.embedded import open_accounts as module
 from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.index import EmbeddedIndex
 from maillib.errors import NotFound, StoreDamaged
@@ -50,12 +49,11 @@ def open_databases() -> set[str]:
     return {target for target in targets if target.endswith("index.sqlite3")}
 
 
-def test_few_databases_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_databases_stay_open(tmp_path: Path) -> None:
     """More accounts than may stay open are served all the same, also at once; close leaves none open."""
-    monkeypatch.setattr(module, "OPEN_ACCOUNTS", 2)
 
     async def main() -> None:
-        index = EmbeddedIndex(tmp_path, account_of)
+        index = EmbeddedIndex(tmp_path, account_of, open_accounts=2)
         accounts = [AccountId(number) for number in range(1, 8)]
         await asyncio.gather(*(deliver(tmp_path, index, account, "a", "b") for account in accounts))
         for account in [*accounts, *reversed(accounts)]:

@@ -97,7 +97,7 @@ def test_a_replaced_index_is_used_from_the_next_call_on(state_dir: Path) -> None
         deliver(index, state_dir / "mail" / "loose", "l")
     assert [row.uid for row in new.rows(INBOX)] == [1]
     new.close()
-    lock.close()
+    lock.release()
     accounts.close()
 
 
@@ -133,5 +133,5 @@ def test_a_rebuild_waits_for_users_and_they_do_not_wait_for_it(state_dir: Path) 
     with accounts.use(ALICE) as index:
         assert len(index.rows(INBOX)) == 1
     for each in (lock, alone):
-        each.close()
+        each.release()
     accounts.close()
