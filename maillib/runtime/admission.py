@@ -18,7 +18,10 @@ from maillib.runtime.occupancy import Occupancy, Seat, Slot, mark_of, network_of
 from maillib.settings.service import Limits
 
 RESERVED_FILES = 64
-"""Descriptors of a process that connections cannot take: listeners, databases, the log, messages being written."""
+"""Descriptors of a process that connections cannot take: listeners, databases, the log."""
+
+FILES_EACH = 2
+"""A connection's: its socket, and the message that it writes or reads."""
 
 NETWORK_SHARE = 0.75
 """Of all connections: the most that one network has, unless one address of it may have more by the spec."""
@@ -64,7 +67,7 @@ class Admission:
         self._seat = seat
         self._refusal = refusal
         self._loop = asyncio.get_running_loop()
-        self._most_here = max(1, limits.open_files - RESERVED_FILES)
+        self._most_here = max(1, (limits.open_files - RESERVED_FILES) // FILES_EACH)
         self._most_of_a_network = max(limits.connections_per_ip, int(limits.connections * NETWORK_SHARE))
         self._heap = HeapTrim()
         self._places: set[Place] = set()

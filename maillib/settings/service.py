@@ -69,7 +69,7 @@ class Limits:
     memory: Annotated[Octets, Range(67_108_864, 2**40)] = 536_870_912
     """Memory of one process."""
     open_files: Annotated[int, Range(64, 1_048_576)] = 4096
-    """Open files and connections of one process."""
+    """Open files of one process: 64 for itself, and two for each connection, which may write or read a message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
