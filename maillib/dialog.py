@@ -64,7 +64,7 @@ class StreamSession(Protocol):
         """Say the first words."""
 
     def receive(self, data: bytes) -> None:
-        """Octets from the peer, called only after NEED_DATA or `tls_started`."""
+        """Octets from the peer, called only after NEED_DATA, SERVED or `tls_started`."""
 
     async def advance(self, output: Carrier) -> Next:
         """Serve at most one command from what was received.

@@ -31,13 +31,14 @@ Tls = Literal["none", "starttls", "implicit"]
 
 
 async def furnish(directory: MemoryDirectory) -> None:
-    """alice, who also is postmaster, bob, zoë, and the alias sales of alice and a partner elsewhere."""
+    """alice, who also is postmaster, bob, zoë; aliases: sales of alice and a partner elsewhere, partner of that one."""
     await directory.add_domain("example.test")
     for name in ("alice", "bob", "zoë"):
         await directory.add_account(Address(name, "example.test"), PASSWORD)
     await directory.add_alias(
         Address("sales", "example.test"), [Address("alice", "example.test"), Address("partner", "elsewhere.test")]
     )
+    await directory.add_alias(Address("partner", "example.test"), [Address("partner", "elsewhere.test")])
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import uvloop
 
-from maillib.dialog import Next, Output
+from maillib.dialog import Carrier, Next
 from maillib.errors import PeerError
 from maillib.runtime import stream
 from tests.support import live_port, tls
@@ -32,7 +32,10 @@ def run(request: pytest.FixtureRequest) -> Run:
 
 
 class Lines:
-    """The least protocol: each line comes back; BIG sends a lot first, WAIT waits, FAIL and REFUSE raise."""
+    """The least protocol: each line comes back; BIG sends a lot first, WAIT waits, PAUSE pauses, FAIL and REFUSE raise.
+
+    From BEGIN to END it is in the middle of a command.
+    """
 
     user = None
     doing = "lines"
@@ -46,19 +49,21 @@ class Lines:
         self.waiting = asyncio.Event()
         self.go_on = asyncio.Event()
         self.closed_times = 0
+        self.pause_s = 0.0
+        self.in_command = False
 
     @property
     def timeout_s(self) -> float:
         return self.wait_s
 
-    async def greet(self, output: Output) -> Next:
+    async def greet(self, output: Carrier) -> Next:
         await output.send(b"hello\n")
         return Next.AGAIN
 
     def receive(self, data: bytes) -> None:
         self.received += data
 
-    async def advance(self, output: Output) -> Next:
+    async def advance(self, output: Carrier) -> Next:
         line, end, rest = self.received.partition(b"\n")
         if not end:
             return Next.NEED_DATA
@@ -70,7 +75,7 @@ class Lines:
             self.error = error
             raise
 
-    async def serve(self, line: bytes, output: Output) -> Next:
+    async def serve(self, line: bytes, output: Carrier) -> Next:
         match line:
             case b"BIG":
                 for _ in range(self.big_octets // 50_000):
@@ -78,6 +83,10 @@ class Lines:
             case b"WAIT":
                 self.waiting.set()
                 await self.go_on.wait()
+            case b"PAUSE":
+                await output.pause(self.pause_s)
+            case b"BEGIN" | b"END":
+                self.in_command = line == b"BEGIN"
             case b"FAIL":
                 raise RuntimeError("told to fail")
             case b"REFUSE":
@@ -89,8 +98,8 @@ class Lines:
     def tls_started(self) -> None:
         self.received = b""
 
-    def goodbye(self) -> bytes:
-        return b"goodbye\n"
+    def goodbye(self) -> bytes | None:
+        return None if self.in_command else b"goodbye\n"
 
     def timed_out(self) -> bytes:
         return b"too late\n"
@@ -289,7 +298,7 @@ def test_a_slow_reader_is_not_cut(run: Run) -> None:
                 return 0.1
             return 20
 
-        async def serve(self, line: bytes, output: Output) -> Next:
+        async def serve(self, line: bytes, output: Carrier) -> Next:
             step = await super().serve(line, output)
             for _ in range(self.big_octets):
                 self.may_read.release()
@@ -347,6 +356,114 @@ def test_goodbye_waits_for_the_command(run: Run) -> None:
             assert await reader.read() == b"WAIT\ngoodbye\n"
             await close(writer)
         assert lines.served == [b"WAIT"]
+
+    run(main)
+
+
+def test_goodbye_waits_for_what_comes_in_parts(run: Run) -> None:
+    """In the middle of a command that takes several turns there is no goodbye; the end of it is one."""
+
+    async def main() -> None:
+        async with live_port.serve(lambda info: Lines()) as live:
+            reader, writer = await connect(live)
+            writer.write(b"BEGIN\n")
+            assert await reader.readline() == b"BEGIN\n"
+            session_of(live).goodbye()
+            writer.write(b"more\n")
+            assert await reader.readline() == b"more\n"
+            writer.write(b"END\nnext\n")
+            assert await reader.read() == b"END\ngoodbye\n"
+            await close(writer)
+
+    run(main)
+
+
+def test_replies_to_one_flight_leave_together(run: Run) -> None:
+    """What is sent while more commands are there leaves in one write; before a pause it leaves at once."""
+
+    async def main() -> None:
+        lines = Lines()
+        lines.pause_s = 60
+        async with live_port.serve(lambda info: lines) as live:
+            loop = asyncio.get_running_loop()
+            sock = socket.socket()
+            sock.setblocking(False)
+            await loop.sock_connect(sock, ("127.0.0.1", live.port))
+            assert await loop.sock_recv(sock, 1000) == b"hello\n"
+            await loop.sock_sendall(sock, b"one\ntwo\nthree\n")
+            assert await loop.sock_recv(sock, 1000) == b"one\ntwo\nthree\n"
+            await loop.sock_sendall(sock, b"four\nPAUSE\nfive\n")
+            assert await loop.sock_recv(sock, 1000) == b"four\n"
+            assert session_of(live).silent_since is not None  # who has to wait may be sent away
+            session_of(live).abort()
+            sock.close()
+        assert lines.served[-1] == b"PAUSE"
+
+    run(main)
+
+
+def test_a_pause_ends(run: Run) -> None:
+    """What is sent after a pause is held back for as long as it lasts, and then there."""
+
+    async def main() -> None:
+        lines = Lines()
+        lines.pause_s = 0.05
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            begun = asyncio.get_running_loop().time()
+            writer.write(b"PAUSE\nQUIT\n")
+            assert await reader.read() == b"PAUSE\nQUIT\n"
+            assert asyncio.get_running_loop().time() - begun > 0.04
+            await close(writer)
+
+    run(main)
+
+
+def test_who_waits_is_no_task(run: Run) -> None:
+    """A connection between two commands holds no task, however many commands it has served."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            before = asyncio.all_tasks()
+            reader, writer = await connect(live)
+            writer.write(b"x\n" * 1000)
+            await reader.readexactly(2000)
+            writer.write(b"WAIT\n")
+            await lines.waiting.wait()
+            assert len(asyncio.all_tasks() - before) == 1
+            lines.go_on.set()
+            assert await reader.readline() == b"WAIT\n"
+            assert asyncio.all_tasks() == before
+            await close(writer)
+
+    run(main)
+
+
+def test_last_words_wait_for_a_slow_reader(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that reads what we have for it only after the session's end still gets all of it."""
+    monkeypatch.setattr(stream, "LINGER_S", 0.02)
+
+    async def main() -> None:
+        lines = Lines()
+        lines.big_octets = 100_000
+        async with live_port.serve(lambda info: lines, send_buffer=16_384) as live:
+            sock = socket.socket()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+            sock.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(sock, ("127.0.0.1", live.port))
+            await loop.sock_sendall(sock, b"BIG\nQUIT\n")
+            received = 0
+            while received < 60_000:
+                received += len(await loop.sock_recv(sock, 1_000))
+            while not lines.closed_times:
+                received += len(await loop.sock_recv(sock, 100))
+            await asyncio.sleep(0.1)  # it lingers more than once
+            while octets := await loop.sock_recv(sock, 8_192):
+                received += len(octets)
+            sock.close()
+            assert received == len(b"hello\n") + 100_000 + len(b"BIG\nQUIT\n")
 
     run(main)
 
