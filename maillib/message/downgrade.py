@@ -41,6 +41,8 @@ class Downgrade:
     def __init__(self) -> None:
         self._header: bytes | None = b""
         """What has come of the header; None: it is through."""
+        self.growth = 0
+        """Octets that the header has more now, or less."""
 
     def feed(self, piece: bytes) -> bytes:
         if self._header is None:
@@ -50,8 +52,8 @@ class Downgrade:
         length = header_length(self._header, searched)
         if length is not None:
             whole, self._header = self._header, None
-            return downgraded(whole[:length]) + whole[length:]
-        if len(self._header) > MAX_HEADER_OCTETS:
+            return self._changed(whole[:length]) + whole[length:]
+        if len(self._header) >= MAX_HEADER_OCTETS:
             whole, self._header = self._header, None
             return whole
         return b""
@@ -59,7 +61,12 @@ class Downgrade:
     def finish(self) -> bytes:
         """What is left at the message's end: a header without a body."""
         whole, self._header = self._header or b"", None
-        return downgraded(whole)
+        return self._changed(whole)
+
+    def _changed(self, header: bytes) -> bytes:
+        changed = downgraded(header)
+        self.growth += len(changed) - len(header)
+        return changed
 
 
 def downgraded(header: bytes) -> bytes:

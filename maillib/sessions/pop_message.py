@@ -40,6 +40,11 @@ class Wire:
         """Nothing more will pass."""
         return self._top is not None and self._top.is_done
 
+    @property
+    def growth(self) -> int:
+        """Octets that the message has more than were stored; known when SMALL_OCTETS of it, or all, have passed."""
+        return self._downgrade.growth if self._downgrade is not None else 0
+
     def feed(self, piece: bytes) -> bytes:
         return self._pass(self._lines.feed(piece))
 

@@ -135,14 +135,15 @@ class Transaction:
 
     async def _send(self, number: int, size: int, top: TopFilter | None, output: Output) -> None:
         """The first of a message is read before anything is said, so that a missing body still gets its -ERR."""
-        opening = ok("the top follows") if top else ok(f"{size} octets")
         wire = Wire(top, utf8=self._utf8)
         if size <= SMALL_OCTETS:
-            await output.send(opening + wire.whole(await self._messages.small(number)))
+            whole = wire.whole(await self._messages.small(number))
+            await output.send(_opening(size, wire, top) + whole)
             return
         self._sending = f"{'TOP' if top else 'RETR'} {number} ({size} octets)"
         pieces = self._messages.pieces(number)
-        await output.send(opening + wire.feed(await anext(pieces)))
+        first = wire.feed(await anext(pieces))
+        await output.send(_opening(size, wire, top) + first)
         try:
             while not wire.is_done and (piece := await anext(pieces, None)) is not None:
                 await output.send(wire.feed(piece))
@@ -153,3 +154,8 @@ class Transaction:
         finally:
             await pieces.aclose()
         await output.send(wire.finish())
+
+
+def _opening(size: int, wire: Wire, top: TopFilter | None) -> bytes:
+    """Clients read a size out of it; here it is that of what they get, dots not stuffed."""
+    return ok("the top follows") if top else ok(f"{size + wire.growth} octets")

@@ -106,6 +106,23 @@ def test_big_bodies_come_in_pieces(extra: int) -> None:
     run(main)
 
 
+def test_a_downgraded_message_is_announced_as_long_as_it_is() -> None:
+    """Whatever its size, the octets that RETR names are those that come, without the stuffed dots. RFC 6858 §4."""
+
+    async def main() -> None:
+        world = await PopWorld().furnish()
+        header = "Subject: Grüße\r\n\r\n".encode()
+        for size in (100, pop_message.SMALL_OCTETS, pop_message.SMALL_OCTETS + 1, 5 * pop_message.SMALL_OCTETS):
+            await world.deliver(header + b"x" * (size - len(header) - 2) + b"\r\n")
+        session = await logged_in(world)
+        for number in range(1, 5):
+            opening, _, rest = (await say(session, f"RETR {number}\n")).partition(b"\r\n")
+            assert rest.startswith(b"Subject: =?utf-8?B?")
+            assert int(opening.split()[1]) == len(rest.removesuffix(b".\r\n"))
+
+    run(main)
+
+
 def test_top_reads_no_more_than_it_sends() -> None:
     """TOP of a huge message reads its first chunk only."""
 
