@@ -78,7 +78,7 @@ def slowed(program: Program, peer: str) -> int:
     return sum(" login-slowed " in line and f" peer={peer} " in line for line in program.log.splitlines())
 
 
-def test_guessing_in_one_service_is_slow_in_all_and_after_their_end(house: House) -> None:
+def test_slow_in_all_services(house: House) -> None:
     """An address that fails in POP waits in SMTP, also after every process was killed, and is let in with the right
     password at the end of the wait; an honest client elsewhere waits nowhere."""
     for number in range(6):

@@ -1,5 +1,6 @@
 """One service without supervisord: a real master with real workers, and a client for its lines."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -190,4 +191,7 @@ class Program:
         for record in self.records():
             os.kill(record.pid, signal.SIGKILL)
         if not self.run.is_relative_to(self.folder):
-            shutil.rmtree(self.run, ignore_errors=True)
+            shutil.rmtree(control.service_dir(self.run, self.name), ignore_errors=True)
+            with contextlib.suppress(OSError):  # another program of the folder is still in it
+                (self.run / "services").rmdir()
+                self.run.rmdir()
