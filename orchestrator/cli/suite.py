@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -161,3 +162,9 @@ def print_json(data: Json) -> None:
 def tell(line: str) -> None:
     """Progress: for people, on stderr."""
     typer.echo(line, err=True)
+
+
+def tell_progress(line: str) -> None:
+    """What is being done right now: on a terminal alone, in place of the last such line; empty: nothing any more."""
+    if sys.stderr.isatty():
+        typer.echo(f"\r\x1b[K{line}", nl=False, err=True)
