@@ -84,7 +84,7 @@ class EmbeddedQueue:
         await self._claiming().finish(claim.id)
 
     async def retry(self, claim: Claim, envelope: Envelope, next_attempt: datetime) -> None:
-        await self._threads.run(self._claiming().defer, _stored(claim, envelope), next_attempt.timestamp())
+        await self._claiming().defer(_stored(claim, envelope), next_attempt.timestamp())
 
     async def update(self, claim: Claim, envelope: Envelope) -> Claim:
         stored = _stored(claim, envelope)

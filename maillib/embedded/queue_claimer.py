@@ -95,11 +95,9 @@ class Claimer:
     async def finish(self, queue_id: QueueId) -> None:
         await self._endings.call(queue_id)
 
-    def defer(self, stored: StoredEnvelope, until_s: float) -> None:
-        """Blocks."""
-        self.claims.defer(stored, until_s)
-        with self._lock:
-            self._schedule.add_deferred([(until_s, stored.id)])
+    async def defer(self, stored: StoredEnvelope, until_s: float) -> None:
+        await self._threads.run(self._defer, stored, until_s)
+        self._news.set()  # who waits already does not know of this time
 
     async def close(self) -> None:
         """Return when what was begun, in the threads too, has ended and nothing is claimed any more."""
@@ -109,7 +107,12 @@ class Claimer:
         self._ears.close()
         await asyncio.to_thread(self.claims.leave)
 
-    # Claiming, in a thread
+    # In a thread
+
+    def _defer(self, stored: StoredEnvelope, until_s: float) -> None:
+        self.claims.defer(stored, until_s)
+        with self._lock:
+            self._schedule.add_deferred([(until_s, stored.id)])
 
     def _claim(self, limit: int) -> list[StoredEnvelope]:
         now_s = self._clock()

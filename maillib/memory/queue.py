@@ -84,6 +84,7 @@ class MemoryQueue:
         message = self._active(claim)
         message.claim = replace(claim, envelope=envelope)
         message.state, message.due = QueueState.DEFERRED, next_attempt.timestamp()
+        self._changed.set()  # who waits already does not know of this time
 
     async def update(self, claim: Claim, envelope: Envelope) -> Claim:
         message = self._active(claim)

@@ -339,6 +339,21 @@ def test_wait_ends_when_a_message_is_due(keeps: Keeps) -> None:
     keeps(promise)
 
 
+def test_wait_knows_of_what_is_deferred_meanwhile(keeps: Keeps) -> None:
+    """Who waited already when a message was deferred returns when that message is due."""
+
+    async def promise(spool: Spool) -> None:
+        await put(spool)
+        (claim,) = await spool.queue.claim(1)
+        waiting = asyncio.create_task(spool.queue.wait(3600))
+        await asyncio.sleep(0)
+        await spool.queue.retry(claim, claim.envelope, START + timedelta(milliseconds=20))
+        await waiting
+        await spool.queue.wait(3600)
+
+    keeps(promise)
+
+
 def test_many_commits_at_once(keeps: Keeps) -> None:
     """Messages that are committed at the same moment are all there, once each."""
 
