@@ -133,6 +133,7 @@ class _Acceptance:
         if message.again:
             folders.incoming.remove(f"{queue_id}.json.tmp")
         self._envelope = folders.incoming.create(f"{queue_id}.json.tmp")
+        fcntl.flock(self._envelope, fcntl.LOCK_SH | fcntl.LOCK_NB)  # no leftover, though a clock be set meanwhile
         write_all(self._envelope, text)
         _start_writing(self._envelope)
 

@@ -22,8 +22,8 @@ from maillib.ports.queue import Envelope, QueueId
 MEMORY_OCTETS = 64 * 1024
 """What a draft keeps in memory: most messages are smaller, and 500 sessions' worth of it is 32 MiB."""
 
-_MOST = 32
-"""Messages in a batch. More would save little, and each has two files open."""
+_MOST = 16
+"""Messages in a batch. More would save nothing, and each has two files open."""
 
 
 class Acceptance:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from maillib.embedded.files import DIRECTORY_MODE, FILE_MODE, os_errors, translated, write_all
+from maillib.embedded.files import DIRECTORY_MODE, FILE_MODE, translated, write_all
 from maillib.embedded.queue_envelope import MAX_OCTETS
 from maillib.errors import ConfigError, NotFound, StoreUnusable, Transient
 
@@ -36,11 +36,15 @@ class Folder:
         may look after anybody's spool, and what root makes goes to the owner of the folder around it.
         """
         self.path = path
-        around = None if within is None else within.fd
-        name = str(path) if within is None else path.name
         try:
-            is_new = _make_missing(name, around)
-            self.fd: int = os.open(name, _OPEN_FOLDER, dir_fd=around)
+            if within is None:
+                around = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    self.fd: int = _open_or_make(path.name, around)
+                finally:
+                    os.close(around)
+            else:
+                self.fd = _open_or_make(path.name, within.fd)
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):
                 raise ConfigError(f"{path} is no directory") from None
@@ -48,24 +52,10 @@ class Folder:
                 raise ConfigError(f"{path}: {error.strerror}") from None
             raise translated(error) from error
         try:
-            if is_new:
-                self._settle(within)
             self._refuse_strangers()
         except BaseException:
             self.close()
             raise
-
-    def _settle(self, within: "Folder | None") -> None:
-        with os_errors():
-            if within is not None:
-                give_to_owner(self.fd, within)
-                within.sync()
-            else:
-                around = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(around)
-                finally:
-                    os.close(around)
 
     def _refuse_strangers(self) -> None:
         status = os.fstat(self.fd)
@@ -184,22 +174,27 @@ class Folder:
         raise error
 
 
-def give_to_owner(fd: int, folder: Folder) -> None:
-    """What root has just made in a folder gets the owner of the folder. Raises OSError."""
+def give_to_owner(fd: int, around: int) -> None:
+    """What root has just made in the folder `around` gets the owner of the folder. Raises OSError."""
     if os.geteuid() == 0:
-        around = os.fstat(folder.fd)
-        os.fchown(fd, around.st_uid, around.st_gid)
+        owner = os.fstat(around)
+        os.fchown(fd, owner.st_uid, owner.st_gid)
 
 
-def _make_missing(name: str, around: int | None) -> bool:
-    """Whether it was missing. One that is there may be on a file system that can only be read."""
+def _open_or_make(name: str, around: int) -> int:
     try:
-        os.stat(name, dir_fd=around, follow_symlinks=False)
+        return os.open(name, _OPEN_FOLDER, dir_fd=around)
     except FileNotFoundError:
         with suppress(FileExistsError):  # another process was faster
             os.mkdir(name, DIRECTORY_MODE, dir_fd=around)
-        return True
-    return False
+        fd = os.open(name, _OPEN_FOLDER, dir_fd=around)
+    try:
+        give_to_owner(fd, around)
+        os.fsync(around)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _both_times(modified_s: float) -> tuple[int, int]:

@@ -83,7 +83,7 @@ class Bell:
             os.mkfifo(NAME, FILE_MODE, dir_fd=self._root.fd)
         fd = self._open(os.O_RDONLY)
         try:
-            give_to_owner(fd, self._root)
+            give_to_owner(fd, self._root.fd)
         finally:
             os.close(fd)
 

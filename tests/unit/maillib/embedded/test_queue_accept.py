@@ -194,7 +194,7 @@ def test_commits_come_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     async def main() -> None:
         queue = EmbeddedQueue(tmp_path)
-        drafts = [queue.draft() for _ in range(20)]
+        drafts = [queue.draft() for _ in range(16)]
         for draft in drafts:
             await draft.write(BODY)
         assert list((tmp_path / "spool" / "messages").iterdir()) == []
