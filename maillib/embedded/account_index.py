@@ -18,7 +18,7 @@ import time
 from array import array
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from maillib import maillog
@@ -79,7 +79,7 @@ class Terms:
 
     publish: Callable[[AccountId, MailboxId, ModSeq], None] = _tell_nobody
     """Called after each commit, from any thread."""
-    retention: Retention = field(default_factory=Retention)
+    retention: Retention = Retention()  # noqa: RUF009 - immutable
     clock: Callable[[], float] = time.time
 
 

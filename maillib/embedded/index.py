@@ -6,6 +6,8 @@ Leaves to others: one account's rows and files (`account_index`), which accounts
 an account (sessions).
 """
 
+import functools
+import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +17,7 @@ from maillib.embedded.account_append import Append
 from maillib.embedded.account_check import check_account
 from maillib.embedded.account_index import AccountIndex, Terms
 from maillib.embedded.files import make_directory, refuse_network_file_system
+from maillib.embedded.hints import hints_folder, publish
 from maillib.embedded.lanes import Lanes
 from maillib.embedded.open_accounts import OpenAccounts
 from maillib.embedded.sqlite import Threads
@@ -33,6 +36,7 @@ from maillib.ports.index import (
     MailboxKey,
     ModSeq,
     NewMessage,
+    Retention,
     Row,
     Sizes,
     StoredMessage,
@@ -59,16 +63,18 @@ class EmbeddedIndex:
         account_of: Callable[[AccountId], Awaitable[Account]],
         *,
         open_accounts: int | None = None,
-        terms: Terms | None = None,
+        retention: Retention = Retention(),  # noqa: B008 - immutable
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`account_of` (the Directory's `account`) tells an account's quota when something is appended. None:
-        `open_accounts`, as many as the limit of descriptors allows; `terms`, those of the port.
+        """`account_of` (the Directory's `account`) tells an account's quota when something is appended.
+        `open_accounts`: kept open while idle; None: as many as the limit of descriptors allows.
 
         Raises ConfigError when `state_dir` is on a network file system.
         """
         make_directory(state_dir / "mail")
         refuse_network_file_system(state_dir / "mail")
         self._account_of = account_of
+        terms = Terms(functools.partial(publish, hints_folder(state_dir)), retention, clock)
         self._accounts = OpenAccounts(state_dir, terms, most=open_accounts)
         self._threads = Threads("index", _THREADS)
         self._appends = Lanes(self._threads, self._append_all, most=_MOST_APPENDS, lanes=_THREADS)

@@ -1,5 +1,6 @@
-"""Suites under a real supervisord, each in its scratch folder on free ports, taken down afterwards."""
+"""Suites under a real supervisord, taken down after each test, and engines of the store, in scratch folders."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from tests.support.mail_suite import MailSuite
 from tests.support.real_suite import RealSuite
+from tests.support.store_engines import OPENERS, Keeps, keep
 
 _LINE_SERVICE = Path(__file__).parents[1] / "support" / "line_service.py"
 
@@ -28,3 +30,9 @@ def mail_suite(tmp_path: Path) -> Iterator[MailSuite]:
     suite = MailSuite(tmp_path)
     yield suite
     suite.take_down()
+
+
+@pytest.fixture(params=OPENERS)
+def keeps(request: pytest.FixtureRequest, tmp_path: Path) -> Keeps:
+    """Holds a promise against a fresh store of each engine."""
+    return functools.partial(keep, OPENERS[request.param], tmp_path)
