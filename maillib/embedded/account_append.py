@@ -13,8 +13,9 @@ from pathlib import Path
 
 from maillib.embedded import account_tables as tables
 from maillib.embedded.account_change import Change
-from maillib.embedded.blobs import body_name, name_of
-from maillib.embedded.bodies import body_status, place_body
+from maillib.embedded.account_places import Places
+from maillib.embedded.blobs import name_of
+from maillib.embedded.bodies import body_status
 from maillib.embedded.files import os_errors, sync_directory
 from maillib.errors import MailError, OverQuota
 from maillib.ports.flags import canonical
@@ -57,20 +58,20 @@ class Appending:
         self._boxes: dict[MailboxId, _Box] = {}
         self._used_octets: int | None = None
         """By the account, with what was added here; None: nobody has asked yet."""
-        self._placed: list[str] = []
+        self._places = Places(folder)
 
     def undone_on_error(self) -> AbstractContextManager[None]:
         """When the block raises, no file is left."""
-        return undone_on_error(self._placed)
+        return undone_on_error(self._places.taken)
 
     def append(self, one: Append) -> list[Appended] | MailError:
         """The answer to it, or what to raise."""
-        already = len(self._placed)
+        already = len(self._places.taken)
         try:
             return self._append(one)
         except MailError as error:
-            _remove(self._placed[already:])
-            del self._placed[already:]
+            _remove(self._places.taken[already:])
+            del self._places.taken[already:]
             return error
 
     def finish(self, now_s: int) -> None:
@@ -130,18 +131,17 @@ class Appending:
         if messages:
             self._charge(one, sum(sizes))
         added: list[tables.NewRow] = []
+        uid_next = box.uid_next
         with os_errors():
             for number, message in enumerate(messages):
-                uid = Uid(box.uid_next + number)
-                target = f"{self._folder}/{box.mailbox.id}/{body_name(uid)}"
                 date = int(message.internal_date.timestamp() // 1)
-                self._placed.append(target)
-                place_body(bodies[number], statuses[number], target, date)
+                uid = self._places.place(bodies[number], statuses[number], box.mailbox.id, uid_next, date)
                 row = Row(uid, box.modseq, sizes[number], date, canonical(message.flags))
                 added.append(tables.NewRow(box.mailbox.id, row, message.prefix))
+                uid_next = Uid(uid + 1)
         if self._used_octets is not None:
             self._used_octets += sum(sizes)
-        box.uid_next = Uid(box.uid_next + len(messages))
+        box.uid_next = uid_next
         box.rows += added
         uids = [new.row.uid for new in added]
         for message, uid in zip(messages, uids, strict=True):

@@ -7,8 +7,9 @@ from pathlib import Path
 from maillib.embedded import account_tables as tables
 from maillib.embedded.account_append import undone_on_error
 from maillib.embedded.account_change import Change
+from maillib.embedded.account_places import Places
 from maillib.embedded.blobs import body_name
-from maillib.embedded.bodies import body_status, place_body
+from maillib.embedded.bodies import body_status
 from maillib.embedded.files import os_errors, sync_directory
 from maillib.embedded.sidecar import Gone
 from maillib.errors import OverQuota, TooOld
@@ -94,13 +95,15 @@ def copy(
         raise OverQuota(owner, used_octets=used, limit_octets=quota_octets)
     prefixes = {uid: prefix for uid, prefix, _ in tables.contents(transaction, source.id, [row.uid for row in rows])}
     modseq = ModSeq(destination.highest_modseq + 1)
-    copies = [row._replace(uid=Uid(destination.uid_next + number), modseq=modseq) for number, row in enumerate(rows)]
-    placed: list[str] = []
-    with undone_on_error(placed), os_errors():
-        for row, its_copy in zip(rows, copies, strict=True):
+    copies: list[Row] = []
+    places = Places(folder)
+    uid_next = destination.uid_next
+    with undone_on_error(places.taken), os_errors():
+        for row in rows:
             body = f"{folder}/{source.id}/{body_name(row.uid)}"
-            placed.append(f"{folder}/{destination.id}/{body_name(its_copy.uid)}")
-            place_body(body, body_status(body), placed[-1], row.internal_date_s)
+            uid = places.place(body, body_status(body), destination.id, uid_next, row.internal_date_s)
+            copies.append(row._replace(uid=uid, modseq=modseq))
+            uid_next = Uid(uid + 1)
         sync_directory(folder / str(destination.id))
         tables.insert(
             transaction,

@@ -21,10 +21,11 @@ _COPY_OCTETS = 256 * 1024
 
 
 def place_body(source: str, status: os.stat_result, target: str, modified_s: int) -> None:
-    """Make `target` another name of `source`, or else a copy; what had that name before is replaced.
+    """Make `target` another name of `source`, or else a copy.
 
     Its mtime is `modified_s` (Unix epoch) then: a body that has another one and no other name yet gets it; of one that
-    others share a copy is made. `status` is of `source`, as `body_status` tells it. Raises OSError.
+    others share a copy is made. `status` is of `source`, as `body_status` tells it. Raises OSError;
+    FileExistsError: another body has the name.
     """
     if status.st_mtime_ns // 1_000_000_000 != modified_s:
         if status.st_nlink > 1:
@@ -35,8 +36,8 @@ def place_body(source: str, status: os.stat_result, target: str, modified_s: int
         try:
             os.link(source, target, follow_symlinks=False)
         except FileExistsError:
-            Path(target).unlink()
-            os.link(source, target, follow_symlinks=False)
+            if not os.path.samestat(status, os.lstat(target)):
+                raise
     except OSError as error:
         if error.errno not in _NO_LINK:
             raise
@@ -65,6 +66,8 @@ def _date(body: str, modified_s: int) -> None:
 
 
 def _copy(source: str, target: str, modified_s: int) -> None:
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "another body has the name", target)
     unfinished = Path(target).with_suffix(".tmp")
     unfinished.unlink(missing_ok=True)  # of a crash: whoever holds the mailbox's write lock is alone here
     try:

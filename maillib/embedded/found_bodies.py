@@ -140,6 +140,21 @@ def queued_ids(state_dir: Path) -> set[str]:
             return set()
 
 
+def shared_inodes(state_dir: Path, account: Path, *, but: Path) -> set[tuple[int, int]]:
+    """Device and inode of all bodies that were put, or are in a mailbox of the account's folder; `but` one name.
+
+    Looks at every file: for rare cases. Raises Transient.
+    """
+    found = loose_inodes(state_dir)
+    with os_errors():
+        for path in account.glob("[1-9]*/*.eml"):
+            with suppress(FileNotFoundError):
+                if path != but:
+                    status = path.lstat()
+                    found.add((status.st_dev, status.st_ino))
+    return found
+
+
 def loose_inodes(state_dir: Path) -> set[tuple[int, int]]:
     """Device and inode of the bodies that were put and are not given up yet. Raises Transient."""
     found: set[tuple[int, int]] = set()

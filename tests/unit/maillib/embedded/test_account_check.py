@@ -143,6 +143,41 @@ def test_an_index_older_than_its_mail(world: StoreWorld) -> None:
     assert [message.uid for message in world.seen()] == [*range(1, 8)]
 
 
+def test_delivery_to_an_index_older_than_its_mail(world: StoreWorld, capfd: pytest.CaptureFixture[str]) -> None:
+    """What comes before anybody has noticed replaces no message, and repair makes whole what is there."""
+    index = world.folder() / "index.sqlite3"
+    older = index.read_bytes()
+    world.receive("kept@x.test", ALICE, BOB)  # one body with two names
+    world.append(ALICE, b"kept, too")
+    before = world.seen()
+    index.write_bytes(older)
+    world.receive("new@x.test", ALICE)
+    assert "0000000004.eml is kept" in capfd.readouterr().err
+    assert [message.uid for message in world.seen()] == [1, 2, 3, 6]
+    assert len(check(world)) == 2
+    repair(world)
+    after = world.seen()
+    assert {message.octets for message in before} < {message.octets for message in after}
+    assert len(after) == 6
+
+
+def test_a_broken_off_append_is_replaced(world: StoreWorld) -> None:
+    """A name whose body somebody else still has is taken by the next message, and nothing is left of the old one."""
+    queue_id = world.queue(CAROL)
+    copied = world.queue(CAROL)
+    os.link(world.spooled(queue_id), world.body(ALICE, 4))
+    world.body(ALICE, 5).write_bytes(world.spooled(copied).read_bytes())  # where links cannot be
+    loose = world.state_dir / "mail" / "loose" / "x.eml"
+    loose.write_bytes(b"x")
+    os.link(loose, world.body(ALICE, 6))
+    os.link(world.body(ALICE, 1), world.body(ALICE, 7))
+    for _ in range(2):
+        world.receive("new@x.test", ALICE)
+        world.append(ALICE, b"mine")
+    assert [message.uid for message in world.seen()] == [*range(1, 8)]
+    assert check(world) == []
+
+
 def test_leftovers_go(world: StoreWorld) -> None:
     """Files of expunged messages, second names, broken-off copies and rebuilds, empty folders; nothing else."""
     before = world.seen()
