@@ -515,7 +515,7 @@ def test_a_watch_ends(keeps: Keeps) -> None:
 
     async def promise(store: Store) -> None:
         watch = store.hints.watch([ALICE, BOB])
-        waiting = asyncio.create_task(anext(watch, None))  # type: ignore[arg-type]
+        waiting = asyncio.create_task(anext(watch, None))
         await asyncio.sleep(0)
         watch.close()
         watch.close()
