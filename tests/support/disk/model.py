@@ -16,6 +16,7 @@ Fed with the calls of a trace; knows nothing of mail.
 
 import itertools
 import os
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -25,7 +26,7 @@ from tests.support.disk.strace import Call, TraceError
 
 @dataclass(frozen=True, slots=True)
 class Write:
-    """Octets at an offset; None: the file was cut or lengthened to `offset`."""
+    """Octets at an offset, none of them for a change of the file's time; None: it was cut or lengthened to `offset`."""
 
     ended: int
     offset: int
@@ -50,6 +51,8 @@ class Inode:
     pending: list[Write] = field(default_factory=list)
     size: int = 0
     mode: int = 0o750
+    mtime_ns: int | None = None
+    """As a program has set it last."""
     synced_count: int = 0
     """Writes that are on disk: with its number it tells two contents apart."""
 
@@ -263,6 +266,8 @@ class Disk:
                 if descriptor is not None:
                     self.version += 1
                     self._use(call, descriptor)
+            case "utimensat":
+                self._date(call, descriptor)
             case "sendfile" | "copy_file_range" | "splice" | "fallocate" | "sync_file_range" | "truncate":
                 if descriptor is not None:
                     raise TraceError(f"line {call.began + 1}: {call.name} to a file is not understood here")
@@ -285,6 +290,18 @@ class Disk:
                     self._sync_directory(inode, call.began)
                 else:
                     inode.sync(call.began)
+
+    def _date(self, call: Call, descriptor: Descriptor | None) -> None:
+        by_path = call.arguments[1] != "NULL"
+        entry = self._entry_at(call, 0) if by_path else None
+        inode = self.names.get(entry) if entry is not None else None
+        if not by_path and descriptor is not None:
+            inode = descriptor.inode
+        times = _TIME.findall(call.text)
+        if inode is not None and times:
+            self.version += 1
+            inode.mtime_ns = int(times[-1][0]) * 1_000_000_000 + int(times[-1][1])
+            inode.write(Write(call.ended, 0, b""))
 
     def _open(self, call: Call) -> None:
         at = call.name == "openat"
@@ -384,6 +401,9 @@ class Disk:
             return self._entry(path)
         descriptor = self._table(call.pid).get(call.number(place))
         return None if descriptor is None else self._entry(path, descriptor.inode)
+
+
+_TIME = re.compile(r"tv_sec=(-?\d+), tv_nsec=(\d+)")
 
 
 def _carry_out(change: Change, names: dict[Entry, Inode]) -> None:

@@ -4,8 +4,9 @@
    cut leaves a whole body under `spool/messages/` and a whole envelope in one of the folders of waiting messages.
 2. *Delivered*: when a body gets a name in a mailbox, its message's envelope is on disk as it reads now (an alias that
    was replaced by its targets stays replaced). When a process begins to write a commit to an account's WAL, the bodies
-   that it has placed in that account's mailboxes are on disk, octets, names and all folders above them; bodies that it
-   has removed are gone.
+   that it has placed in that account's mailboxes are on disk, octets, names and all folders above them, and so is the
+   name of the index; bodies that it has removed are gone. What is renamed in an account's folder is on disk before,
+   octets and times; and when an index gets its name, so is everything beside it.
 3. *Finished*: when the first file of a spool pair goes, the commit of each mailbox that has the body has been synced,
    the index's own names are on disk, and a notification that was queued about the message is as in 1. No power cut
    leaves an envelope without its body, accepted or not: it would look like damage.
@@ -144,6 +145,7 @@ class Watch:
 
     def _commit_begins(self, call: Call, account: str) -> None:
         process = self.disk.process(call.pid)
+        self._demand_certain(f"mail/{account}/index.sqlite3", call, "at a commit", whole=False)
         for one in self.placements:
             if (one.process, one.account) == (process, account) and one.written is None:
                 self._demand_certain(one.path, call, "at the commit that has it")
@@ -153,10 +155,12 @@ class Watch:
         self._removed = [one for one in self._removed if one[:2] != (process, account)]
 
     def _removal_begins(self, call: Call) -> None:
-        """The spool pair of a message that was accepted begins to go."""
+        """The spool pair of a message that was accepted begins to go; or something in an account's folder to move."""
         at = call.name.endswith(("at", "at2"))
         path = PurePosixPath(self._path(call, 1 if at else 0) or "")
         target = "" if call.name.startswith("unlink") else self._path(call, 3 if at else 1) or ""
+        if target.startswith("mail/"):
+            self._demand_whole(str(path), target, call)
         queue_id = path.name.partition(".")[0]
         if queue_id not in self._open() or target.endswith(".json") or path.name.endswith((".tmp", ".done")):
             return
@@ -177,6 +181,15 @@ class Watch:
             self._demand_safe(other, call, f"when {queue_id} was finished")
         if not placed and not notices:
             self._complain(call, f"{queue_id} was finished and is nowhere")
+
+    def _demand_whole(self, path: str, target: str, call: Call) -> None:
+        inode, folder = self.disk.find(path), self.disk.find(str(PurePosixPath(target).parent))
+        if inode is not None and inode.pending:
+            self._complain(call, f"{target} got its name, and a power cut may take its octets")
+        if target.endswith("/index.sqlite3") and folder is not None:
+            for name in self.disk.listing(folder):
+                if not name.endswith(".tmp"):
+                    self._demand_certain(f"{PurePosixPath(target).parent}/{name}", call, "when the index got its name")
 
     def _rest(self) -> None:
         deferred = self.disk.find("spool/deferred")

@@ -7,6 +7,7 @@ all else; its `-shm` is memory, and gone.
 """
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -38,6 +39,7 @@ class File:
     number: int
     octets: bytes
     mode: int
+    mtime_ns: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,8 @@ class CrashState:
             else:
                 path.write_bytes(file.octets)
                 path.chmod(file.mode)
+                if file.mtime_ns is not None:
+                    os.utime(path, ns=(file.mtime_ns, file.mtime_ns))
                 first[file.number] = path
 
     def __str__(self) -> str:
@@ -134,7 +138,7 @@ class _Collector:
             lost=f"{outcome.lost}, octets as {outcome.data}",
             folders=tuple(path for path, inode in tree if inode.is_directory),
             files=tuple(
-                (path, File(inode.number, inode.with_writes(outcome.writes(inode)), inode.mode))
+                (path, File(inode.number, inode.with_writes(outcome.writes(inode)), inode.mode, inode.mtime_ns))
                 for path, inode in tree
                 if not inode.is_directory
             ),

@@ -12,7 +12,8 @@ from typing import Literal
 CALLS = (
     "open,openat,creat,close,dup,dup2,dup3,fcntl,write,pwrite64,writev,pwritev,pwritev2,sendto,sendmsg,sendfile,"
     "copy_file_range,splice,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,mkdirat,rmdir,mknod,mknodat,"
-    "symlink,symlinkat,fsync,fdatasync,sync,syncfs,sync_file_range,ftruncate,truncate,fallocate,clone,clone3,fork,vfork"
+    "symlink,symlinkat,fsync,fdatasync,sync,syncfs,sync_file_range,ftruncate,truncate,fallocate,utimensat,"
+    "clone,clone3,fork,vfork"
 )
 """Those that change a file, a name or a table of descriptors, make any of it durable, or say something to a peer."""
 
