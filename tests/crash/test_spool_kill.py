@@ -208,6 +208,8 @@ def test_recovering(tmp_path: Path) -> None:
 
 SCRIPT = Path(__file__).resolve().parents[2] / "workers" / "spool.py"
 USERS = ("alice@example.test", "bob@example.test")
+LEFT_BY_KILLS = "is one more name of a message"
+"""Of a body that was linked and whose row was not committed; no message, and no harm."""
 
 SUBMITTER = """
 import asyncio, sys
@@ -265,7 +267,8 @@ async def mailboxes(state_dir: Path) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     for user in USERS:
         (account,) = (await directory.resolve(Address.parse(user))).accounts
-        assert await index.check(account.id) == []
+        wrong = await index.check(account.id)
+        assert [line for line in wrong if not line.endswith(LEFT_BY_KILLS)] == []
         found[user] = Counter()
         for row in await index.rows(account.id, INBOX):
             stored = await index.message(account.id, INBOX, row.uid)
