@@ -109,6 +109,29 @@ def test_a_damaged_index_is_named_and_hurts_nobody_else(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_damaged_page_is_named_and_hurts_nobody_else(tmp_path: Path) -> None:
+    """A page that was overwritten is a temporary error that names file and remedy, each time; the mail of others, and
+    the worker, go on."""
+
+    async def main() -> None:
+        index = EmbeddedIndex(tmp_path, account_of)
+        await deliver(tmp_path, index, ALICE, "k")
+        await index.close()
+        file = tmp_path / "mail/1/index.sqlite3"
+        octets = bytearray(file.read_bytes())
+        octets[2048:] = b"\xff" * (len(octets) - 2048)
+        file.write_bytes(octets)
+        index = EmbeddedIndex(tmp_path, account_of)
+        for _ in range(3):
+            with pytest.raises(StoreDamaged, match=r"mail/1/index\.sqlite3.*mailbox rebuild alice@example\.test"):
+                await deliver(tmp_path, index, ALICE, "l")
+            await deliver(tmp_path, index, AccountId(2), "l")
+        assert len(await index.rows(AccountId(2), INBOX)) == 1
+        await index.close()
+
+    asyncio.run(main())
+
+
 def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
     """Missing, changed and unknown files are told by name; what the next append replaces anyway is not."""
 
