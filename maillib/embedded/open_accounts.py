@@ -133,13 +133,15 @@ class _Opened:
     def __init__(self, state_dir: Path, account: AccountId, terms: Terms) -> None:
         """With one user. Raises as `OpenAccounts.use`."""
         folder = account_path(state_dir, account)
-        self._file = folder / "index.sqlite3"
+        file = folder / "index.sqlite3"
+        self._file = str(file)
+        """Looked at before each use: a Path costs more than the call."""
         with os_errors():
             folder.mkdir(DIRECTORY_MODE, exist_ok=True)
         self._lock = AccountLock(folder)
         try:
             self._lock.share()
-            _refuse_lost(self._file)
+            _refuse_lost(file)
             self.index = AccountIndex(state_dir, account, terms)
         except BaseException:
             self._lock.release()
@@ -177,10 +179,10 @@ class _Opened:
 _NO_FILE = (0, 0)
 
 
-def _identity(file: Path) -> tuple[int, int]:
+def _identity(file: str) -> tuple[int, int]:
     """Device and inode: no other file has them as long as this one is open."""
     try:
-        status = file.lstat()
+        status = os.lstat(file)
     except OSError:
         return _NO_FILE
     return (status.st_dev, status.st_ino) if status.st_size else _NO_FILE
