@@ -6,7 +6,6 @@ after its end, so that the dialogue never loses its place.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 
 from maillib import maillog
 from maillib.address import Address
@@ -16,6 +15,7 @@ from maillib.message.received import Hop, date_field, message_id_field, received
 from maillib.ports.queue import Draft, Envelope
 from maillib.protocols.smtp import Refused, Reply
 from maillib.protocols.smtp_data import DataDecoder
+from maillib.settings.smtp import SmtpSettings
 
 MAX_HEADER_OCTETS = 256 * 1024
 """So much of a header is looked at, as a whole, before any of it is written. Some messages are no header at all, and
@@ -34,24 +34,22 @@ def reply_to(error: TemporaryError) -> Reply:
     return next(REPLIES[kind] for kind in type(error).__mro__ if kind in REPLIES)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What a message has to keep."""
-
-    max_octets: int
-    max_received: int
-    may_say_from: Callable[[Address], Awaitable[bool]] | None
-    """On submission: whether the account may write as this address. None: not a submission."""
+MaySayFrom = Callable[[Address], Awaitable[bool]]
+"""Whether the account that submits a message may write as this address."""
 
 
 class IncomingMessage:
     """From the 354 to the reply after the dot. `close` has to follow, whatever happens."""
 
-    def __init__(self, draft: Draft, envelope: Envelope, hop: Hop, rules: Rules) -> None:
+    def __init__(
+        self, draft: Draft, envelope: Envelope, hop: Hop, settings: SmtpSettings, may_say_from: MaySayFrom | None
+    ) -> None:
+        """`may_say_from` None: it is not a submission."""
         self._draft = draft
         self._envelope = envelope
         self._hop = hop
-        self._rules = rules
+        self._settings = settings
+        self._may_say_from = may_say_from
         self._decoder = DataDecoder()
         self._header: bytearray | None = bytearray()
         """None once it is written."""
@@ -99,8 +97,8 @@ class IncomingMessage:
         await self._draft.abort()
 
     async def _keep(self, content: bytes) -> None:
-        if self.size_octets > self._rules.max_octets:
-            raise Refused(552, "5.3.4", f"At most {self._rules.max_octets} octets are accepted")
+        if self.size_octets > self._settings.max_message_size:
+            raise Refused(552, "5.3.4", f"At most {self._settings.max_message_size} octets are accepted")
         if self._decoder.has_bare_line_end:
             raise Refused(550, "5.6.0", "A CR or LF that stands alone is not accepted")
         if self._header is None:
@@ -112,7 +110,7 @@ class IncomingMessage:
             if length is not None:
                 await self._take_header(length)
             elif len(self._header) > MAX_HEADER_OCTETS:
-                if self._rules.may_say_from is not None:  # a From further down would go unseen
+                if self._may_say_from is not None:  # a From further down would go unseen
                     raise Refused(552, "5.3.4", f"A header has at most {MAX_HEADER_OCTETS} octets")
                 await self._take_header(len(self._header))
         if len(self._piece) >= PIECE_OCTETS:
@@ -124,14 +122,14 @@ class IncomingMessage:
         assert self._header is not None
         content, self._header = self._header, None
         header = bytes(content[:length])
-        if fields.are_more(header, "received", self._rules.max_received):
+        if fields.are_more(header, "received", self._settings.max_received):
             raise Refused(554, "5.4.6", "Too many hops, the message is going in circles")
         self._piece += received(self._hop)
-        if self._rules.may_say_from is not None:
-            self._piece += await self._submitted(header, self._rules.may_say_from)
+        if self._may_say_from is not None:
+            self._piece += await self._submitted(header, self._may_say_from)
         self._piece += content
 
-    async def _submitted(self, header: bytes, may_say_from: Callable[[Address], Awaitable[bool]]) -> bytes:
+    async def _submitted(self, header: bytes, may_say_from: MaySayFrom) -> bytes:
         """What a submission lacks. RFC 6409 §8.2, §8.3. Raises Refused when it says that somebody else wrote it."""
         here = list(fields.fields(header))
         for field in ("From", "Sender"):
@@ -142,9 +140,7 @@ class IncomingMessage:
         message_id = b"" if "message-id" in names else message_id_field(self._draft.id, self._hop.hostname)
         return date + message_id
 
-    async def _check_author(
-        self, field: str, values: list[bytes], allowed: Callable[[Address], Awaitable[bool]]
-    ) -> None:
+    async def _check_author(self, field: str, values: list[bytes], allowed: MaySayFrom) -> None:
         """What a reader will see as the author, or as who sent it, is one of the account's own. RFC 6409 §6.1."""
         if len(values) > 1:
             raise Refused(550, "5.7.1", f"More than one {field} field")

@@ -3,7 +3,6 @@
 RFC 5321 §3.3. What is allowed when, and the replies, are for the session.
 """
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -12,7 +11,7 @@ from maillib.message.received import Hop
 from maillib.ports.directory import Account
 from maillib.ports.queue import Draft, Envelope, Recipient
 from maillib.protocols import smtp
-from maillib.sessions.smtp_message import IncomingMessage, Rules
+from maillib.sessions.smtp_message import IncomingMessage, MaySayFrom
 from maillib.settings.smtp import SmtpSettings
 
 
@@ -55,9 +54,9 @@ class Transaction:
         settings: SmtpSettings,
         *,
         cipher: str | None,
-        may_say_from: Callable[[Address], Awaitable[bool]] | None,
+        may_say_from: MaySayFrom | None,
     ) -> IncomingMessage:
-        """What DATA begins. The last two are as in `Hop` and `Rules`."""
+        """What DATA begins. The last two are as in `Hop` and `IncomingMessage`."""
         now = datetime.now(UTC)
         mail, recipients = self.mail, tuple(self.recipients.values())
         hop = Hop(
@@ -82,7 +81,4 @@ class Transaction:
             body_8bit=mail.body_8bit,
             smtputf8=mail.smtputf8,
         )
-        rules = Rules(
-            max_octets=settings.max_message_size, max_received=settings.max_received, may_say_from=may_say_from
-        )
-        return IncomingMessage(draft, envelope, hop, rules)
+        return IncomingMessage(draft, envelope, hop, settings, may_say_from)
