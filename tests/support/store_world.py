@@ -37,7 +37,7 @@ class StoreWorld:
     def __init__(self, state_dir: Path) -> None:
         self.state_dir = state_dir
         for folder in ("mail/loose", "spool/messages"):
-            (state_dir / folder).mkdir(parents=True)
+            (state_dir / folder).mkdir(parents=True, exist_ok=True)
         self._count = 0
 
     def folder(self, account: AccountId = ALICE) -> Path:
@@ -120,7 +120,7 @@ class StoreWorld:
     def _message(
         self, index: AccountIndex, mailbox: str, uid: Uid, internal_date: datetime, flags: frozenset[str]
     ) -> Seen:
-        stored = index.message(mailbox, uid)
+        stored = index.messages(mailbox, [uid])[uid]
         number = stored.body.removeprefix("mail:").split("/")[1]
         octets = stored.prefix + self.body(index.account, uid, int(number)).read_bytes()
         return Seen(uid, octets, stored.size_octets, internal_date, flags)
