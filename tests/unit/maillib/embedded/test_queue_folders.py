@@ -623,5 +623,5 @@ def test_folders_cannot_be_exchanged(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made() -> None:
     """A state directory that cannot be written is a clear error about the configuration, not one worth a retry."""
-    with pytest.raises(ConfigError, match="^/sys/spool: "):  # not even root makes a folder there
+    with pytest.raises(ConfigError, match=r"^/sys/spool: "):  # not even root makes a folder there
         EmbeddedQueue(Path("/sys"))
