@@ -34,7 +34,7 @@ from maillib.embedded.blobs import account_path, body_name, mail_ref
 from maillib.embedded.files import DIRECTORY_MODE, FILE_MODE, os_errors, sync_directory, write_all
 from maillib.embedded.sidecar import ListedMailbox, MailboxList, Note, Sidecar
 from maillib.embedded.sqlite import BUSY_TIMEOUT_S, Database
-from maillib.errors import MailError, NotFound, TemporaryError
+from maillib.errors import MailError, TemporaryError
 from maillib.ports.directory import AccountId
 from maillib.ports.flags import FlagChange
 from maillib.ports.index import (
@@ -140,12 +140,6 @@ class AccountIndex:
                 uid: StoredMessage(prefix, mail_ref(self.account, box.id, uid), size)
                 for uid, prefix, size in tables.contents(transaction, box.id, uids)
             }
-
-    def message(self, mailbox: MailboxKey, uid: Uid) -> StoredMessage:
-        found = self.messages(mailbox, [uid])
-        if uid not in found:
-            raise NotFound(f"account {self.account} has no message {uid} in {mailbox!r}")
-        return found[uid]
 
     def changes(self, mailbox: MailboxKey, since: ModSeq, limit: int) -> Changes:
         with self.database.read() as transaction:

@@ -121,9 +121,6 @@ class EmbeddedIndex:
     async def messages(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Mapping[Uid, StoredMessage]:
         return await self._run(account, lambda index: index.messages(mailbox, uids))
 
-    async def message(self, account: AccountId, mailbox: MailboxKey, uid: Uid) -> StoredMessage:
-        return await self._run(account, lambda index: index.message(mailbox, uid))
-
     async def changes(self, account: AccountId, mailbox: MailboxKey, since: ModSeq, *, limit: int) -> Changes:
         return await self._run(account, lambda index: index.changes(mailbox, since, limit))
 

@@ -235,12 +235,6 @@ class MemoryIndex:
         found = ((row, box.messages[row.uid]) for row in box.rows(uids))
         return {row.uid: StoredMessage(one.prefix, one.body, row.size_octets) for row, one in found}
 
-    async def message(self, account: AccountId, mailbox: MailboxKey, uid: Uid) -> StoredMessage:
-        found = await self.messages(account, mailbox, [uid])
-        if uid not in found:
-            raise NotFound(f"account {account} has no message {uid} in {mailbox!r}")
-        return found[uid]
-
     async def changes(self, account: AccountId, mailbox: MailboxKey, since: ModSeq, *, limit: int) -> Changes:
         box = self._of(account).find(mailbox)
         if since < box.forgotten:

@@ -236,9 +236,6 @@ class Index(Protocol):
     async def messages(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Mapping[Uid, StoredMessage]:
         """Where the octets of several messages are, in UID order."""
 
-    async def message(self, account: AccountId, mailbox: MailboxKey, uid: Uid) -> StoredMessage:
-        """Where the octets of one message are. Raises NotFound for the message, too."""
-
     async def changes(self, account: AccountId, mailbox: MailboxKey, since: ModSeq, *, limit: int) -> Changes:
         """What has happened after modseq `since`, the oldest first, at most about `limit` messages: what one call has
         changed is not divided. Raises TooOld when expunged messages from so long ago are forgotten.

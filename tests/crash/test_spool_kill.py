@@ -271,7 +271,7 @@ async def mailboxes(state_dir: Path) -> dict[str, Counter[str]]:
         assert [line for line in wrong if not line.endswith(LEFT_BY_KILLS)] == []
         found[user] = Counter()
         for row in await index.rows(account.id, INBOX):
-            stored = await index.message(account.id, INBOX, row.uid)
+            stored = (await index.messages(account.id, INBOX, [row.uid]))[row.uid]
             line = (await blobs.get(stored.body, 0, 100)).split(b"\r\n")[0]
             found[user][line.decode().removeprefix("Subject: ")] += 1
     for engine in (index, blobs, directory):

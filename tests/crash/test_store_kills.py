@@ -61,7 +61,7 @@ def stored(index: AccountIndex) -> dict[Uid, bytes]:
     """Every message by its UID, with its octets, when nothing is wrong and no file is there that is nobody's."""
     assert check_account(index) == []
     bodies = {
-        row.uid: path_of(index.path.parents[1], index.message(INBOX, row.uid).body).read_bytes()
+        row.uid: path_of(index.path.parents[1], index.messages(INBOX, [row.uid])[row.uid].body).read_bytes()
         for row in index.rows(INBOX)
     }
     assert len(list((index.path / "1").iterdir())) == len(bodies)

@@ -12,14 +12,21 @@ from pathlib import Path
 import pytest
 
 from maillib.errors import NotFound, OverQuota
+from maillib.ports.directory import AccountId
 from maillib.ports.index import (
     INBOX,
     Appended,
     NewMessage,
+    StoredMessage,
     Uid,
     Usage,
 )
 from tests.support.store_engines import ALICE, BOB, WHEN, Keeps, Store, new_message, octets
+
+
+async def stored_as(store: Store, uid: Uid, account: AccountId = ALICE) -> StoredMessage:
+    return (await store.index.messages(account, INBOX, [uid]))[uid]
+
 
 # Index: mailboxes
 
@@ -50,7 +57,7 @@ def test_a_name_is_only_data(keeps: Keeps, tmp_path: Path, name: str) -> None:
         with pytest.raises(NotFound):
             await store.index.rows(ALICE, name)
         with pytest.raises(NotFound):
-            await store.index.message(ALICE, name, Uid(1))
+            await store.index.messages(ALICE, name, [Uid(1)])
         with pytest.raises(NotFound):
             await store.index.expunge(ALICE, name, [Uid(1)])
         assert sorted(tmp_path.rglob("*")) == before
@@ -74,7 +81,7 @@ def test_append_stores_prefix_and_body(keeps: Keeps) -> None:
         assert row.size_octets == len(message.prefix) + len(body)
         assert row.internal_date == WHEN
         assert row.flags == {"\\Seen", "$Junk"}
-        stored = await store.index.message(ALICE, INBOX, row.uid)
+        stored = await stored_as(store, row.uid)
         assert await octets(store, stored) == message.prefix + body
         assert stored.size_octets == row.size_octets
 
@@ -86,7 +93,7 @@ def test_empty_body_and_empty_prefix(keeps: Keeps) -> None:
 
     async def promise(store: Store) -> None:
         (answer,) = await store.index.append(ALICE, INBOX, [await new_message(store, "k", b"", prefix=b"")])
-        stored = await store.index.message(ALICE, INBOX, answer.uid)
+        stored = await stored_as(store, answer.uid)
         assert (await octets(store, stored), stored.size_octets) == (b"", 0)
 
     keeps(promise)
@@ -101,7 +108,7 @@ def test_one_body_for_several_accounts(keeps: Keeps) -> None:
             await store.index.append(account, INBOX, [message])
         await store.blobs.delete(message.body)
         await store.index.expunge(ALICE, INBOX, [Uid(1)])
-        assert await octets(store, await store.index.message(BOB, INBOX, Uid(1))) == message.prefix + b"shared"
+        assert await octets(store, await stored_as(store, Uid(1), BOB)) == message.prefix + b"shared"
 
     keeps(promise)
 
@@ -113,7 +120,7 @@ def test_the_same_key_gives_the_first_answer_again(keeps: Keeps) -> None:
         first, second = await new_message(store, "a", b"first"), await new_message(store, "b")
         other = await new_message(store, "a", b"not this one")
         answers = await store.index.append(ALICE, INBOX, [first, second, other])
-        assert await octets(store, await store.index.message(ALICE, INBOX, Uid(1))) == first.prefix + b"first"
+        assert await octets(store, await stored_as(store, Uid(1))) == first.prefix + b"first"
         assert [answer.created for answer in answers] == [True, True, False]
         assert answers[0].uid == answers[2].uid < answers[1].uid
         again = await store.index.append(ALICE, INBOX, [second, await new_message(store, "c"), first])
@@ -322,12 +329,17 @@ def test_sizes_are_columns_of_the_rows(keeps: Keeps) -> None:
 
 
 def test_several_messages_at_once(keeps: Keeps) -> None:
-    """Each message asked for is what `message` says of it; those that are not there are left out."""
+    """Messages come in UID order, each with its own prefix, size and body; those that are not there are left out."""
 
     async def promise(store: Store) -> None:
-        await store.index.append(ALICE, INBOX, [await new_message(store, key) for key in "abc"])
-        found = await store.index.messages(ALICE, INBOX, [Uid(3), Uid(1), Uid(9)])
-        assert dict(found) == {uid: await store.index.message(ALICE, INBOX, uid) for uid in (Uid(1), Uid(3))}
+        new = [await new_message(store, key, key.encode() * 9, prefix=key.encode()) for key in "abc"]
+        await store.index.append(ALICE, INBOX, new)
+        for wanted in ([Uid(3), Uid(1), Uid(9)], [Uid(3), Uid(1), Uid(1)]):
+            found = await store.index.messages(ALICE, INBOX, wanted)
+            assert list(found) == [1, 3]
+            assert [await octets(store, one) for one in found.values()] == [b"a" * 10, b"c" * 10]
+            assert {one.size_octets for one in found.values()} == {10}
+        assert list(await store.index.messages(ALICE, INBOX, range(2, 2**32))) == [2, 3]
         with pytest.raises(NotFound):
             await store.index.messages(ALICE, "elsewhere", [Uid(1)])
 
@@ -339,13 +351,12 @@ def test_expunge_removes_for_good(keeps: Keeps) -> None:
 
     async def promise(store: Store) -> None:
         await store.index.append(ALICE, INBOX, [await new_message(store, key, b"x") for key in "abcd"])
-        bodies = {uid: (await store.index.message(ALICE, INBOX, Uid(uid))).body for uid in (2, 4)}
+        bodies = {uid: (await stored_as(store, Uid(uid))).body for uid in (2, 4)}
         assert (await store.index.expunge(ALICE, INBOX, [Uid(4), Uid(2), Uid(2), Uid(77)])).uids == [2, 4]
         assert (await store.index.expunge(ALICE, INBOX, [Uid(4), Uid(2)])).uids == []
         assert [row.uid for row in await store.index.rows(ALICE, INBOX)] == [1, 3]
         for uid, body in bodies.items():
-            with pytest.raises(NotFound):
-                await store.index.message(ALICE, INBOX, Uid(uid))
+            assert await store.index.messages(ALICE, INBOX, [Uid(uid)]) == {}
             with pytest.raises(NotFound):
                 await store.blobs.get(body, 0, 1)
         assert (await store.index.usage(ALICE)).messages == 2

@@ -68,7 +68,7 @@ def test_a_stored_body_is_not_for_deletion(keeps: Keeps) -> None:
 
     async def promise(store: Store) -> None:
         await store.index.append(ALICE, INBOX, [await new_message(store, "k")])
-        stored = await store.index.message(ALICE, INBOX, Uid(1))
+        stored = (await store.index.messages(ALICE, INBOX, [Uid(1)]))[Uid(1)]
         with pytest.raises(ValueError, match="belongs to"):
             await store.blobs.delete(stored.body)
 

@@ -1,6 +1,7 @@
 """The store's contract among real processes: several that deliver to one account, some of them killed; leases."""
 
 import asyncio
+import os
 import random
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from maillib.embedded.index import EmbeddedIndex
 from maillib.embedded.leases import EmbeddedLeases
 from maillib.errors import Conflict
 from maillib.ports.directory import Account, AccountId
-from maillib.ports.index import INBOX, Uid
+from maillib.ports.index import EVERY_UID, INBOX, Uid
 from maillib.ports.queue import QueueId
 
 ALICE = AccountId(1)
@@ -46,7 +47,7 @@ DELIVER = """
                 delivery_key=f"{writer}Q{number}/alice",
                 prefix=f"X-Key: {writer}Q{number}\\r\\n".encode(),
                 body=spool_ref("BODY"),
-                internal_date=datetime.now(UTC),
+                internal_date=datetime.fromtimestamp(1_700_000_000, UTC),
             )
             (answer,) = await index.append(AccountId(1), INBOX, [message])
             print(number, answer.uid, flush=True)
@@ -108,6 +109,7 @@ def spool_body(state_dir: Path) -> None:
     body = path_of(state_dir, spool_ref(QueueId("BODY")))
     body.parent.mkdir(parents=True)
     body.write_bytes(b"\r\nbody\r\n")
+    os.utime(body, (1_700_000_000, 1_700_000_000))  # as SMTP leaves it: the internal date of what is delivered
 
 
 async def deliver_and_kill(state_dir: Path, writer: int, kills: int) -> dict[int, int]:
@@ -157,7 +159,7 @@ def test_deliveries_of_several_processes(tmp_path: Path, kills: int) -> None:
             assert list(acknowledged.values()) == sorted(acknowledged.values())
             assert len(acknowledged) == MESSAGES
             expected |= {uid: f"X-Key: {writer}Q{number}\r\n".encode() for number, uid in acknowledged.items()}
-        stored = {row.uid: await index.message(ALICE, INBOX, row.uid) for row in await index.rows(ALICE, INBOX)}
+        stored = await index.messages(ALICE, INBOX, EVERY_UID)
         assert {uid: message.prefix for uid, message in stored.items()} == expected
         assert len(stored) == WRITERS * MESSAGES
         last = stored[Uid(len(stored))]

@@ -11,7 +11,7 @@ from maillib.memory.directory import MemoryDirectory
 from maillib.memory.index import MemoryIndex
 from maillib.memory.queue import MemoryQueue
 from maillib.ports.directory import AccountId, Alias, Domain, PutAccount
-from maillib.ports.index import INBOX, Appended, NewMessage
+from maillib.ports.index import EVERY_UID, INBOX, Appended, MailboxKey, NewMessage
 from maillib.ports.queue import Envelope, QueueId, QueueItem, Recipient, RecipientState
 from maillib.sessions.delivery import Delivery, Ports
 from maillib.sessions.retrying import RetryPolicy
@@ -27,7 +27,9 @@ class BrokenIndex(MemoryIndex):
 
     broken: dict[AccountId, Exception]
 
-    async def append(self, account: AccountId, mailbox: str, messages: Sequence[NewMessage]) -> Sequence[Appended]:
+    async def append(
+        self, account: AccountId, mailbox: MailboxKey, messages: Sequence[NewMessage]
+    ) -> Sequence[Appended]:
         if account in self.broken:
             raise self.broken[account]
         return await super().append(account, mailbox, messages)
@@ -90,10 +92,8 @@ class SpoolWorld:
     async def inbox(self, user: str) -> list[bytes]:
         """Every message of a user, with its prefix."""
         (account,) = (await self.directory.resolve(Address.parse(user))).accounts
-        stored = [
-            await self.index.message(account.id, INBOX, row.uid) for row in await self.index.rows(account.id, INBOX)
-        ]
-        return [one.prefix + self.blobs.octets(one.body) for one in stored]
+        stored = await self.index.messages(account.id, INBOX, EVERY_UID)
+        return [one.prefix + self.blobs.octets(one.body) for one in stored.values()]
 
     async def break_index(self, user: str, error: Exception) -> None:
         (account,) = (await self.directory.resolve(Address.parse(user))).accounts
