@@ -14,6 +14,7 @@ from tests.support.store_world import ADDRESSES, ALICE, BOB, StoreWorld
 
 CAROL = "carol@elsewhere.test"
 OWNER = ADDRESSES[ALICE]
+SEEN = frozenset({"\\Seen"})
 
 
 @pytest.fixture
@@ -85,28 +86,49 @@ def test_a_body_of_another_size_is_left(world: StoreWorld) -> None:
     assert [text.partition(" octets")[0] for text in left] == ["message 1 of mailbox 1 has a body of 7"]
 
 
-@pytest.mark.parametrize("name", ["mailboxes.json", "flags.log"])
-@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"{")], ids=["lost", "damaged"])
-def test_files_beside_the_index(world: StoreWorld, name: str, damage: Callable[[Path], object]) -> None:
-    """They are written again from what the index holds."""
-    with world.index() as accounts, accounts.use(ALICE) as index:
-        inbox = index.mailboxes()[0]
-    sql(world, "UPDATE message SET flags = 1; ")
+def with_flags(world: StoreWorld) -> Sidecar:
+    """Alice has seen all her messages."""
+    sql(world, "UPDATE message SET flags = 1")
     sql(world, "UPDATE mailbox SET unseen = 0")
     files = Sidecar(world.folder())
-    files.note([Flagged(inbox.id, ModSeq(9), [Uid(1), Uid(2), Uid(3)], frozenset({"\\Seen"}))], list)
-    damage(world.folder() / name)
-    with world.index() as accounts, accounts.use(ALICE) as index:
-        found = repair_account(index, OWNER)
-    if name == "mailboxes.json" or damage is Path.unlink:
-        assert [one.is_mended for one in found] == (
-            [] if name == "mailboxes.json" and damage is Path.unlink else [True]
-        )
-        listed = files.read_mailboxes()
-        assert listed is not None
-        assert [(box.id, box.name) for box in listed.mailboxes] == [(inbox.id, INBOX)]
-        assert {flags for _, flags in files.read_notes()[inbox.id].flags.values()} == {frozenset({"\\Seen"})}
+    files.rewrite(lambda: [Flagged(MailboxId(1), ModSeq(9), [Uid(1), Uid(2), Uid(3)], SEEN)])
     assert check(world) == []
+    return files
+
+
+def assert_written(files: Sidecar) -> None:
+    listed = files.read_mailboxes()
+    assert listed is not None
+    assert [box.name for box in listed.mailboxes] == [INBOX]
+    assert {uid: flags for uid, (_, flags) in files.read_notes()[MailboxId(1)].flags.items()} == dict.fromkeys(
+        (1, 2, 3), SEEN
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "finding"),
+    [
+        ("mailboxes.json", lambda path: path.write_bytes(b"{"), "mailboxes.json is damaged"),
+        ("flags.log", Path.unlink, "flags.log is missing"),
+    ],
+)
+def test_files_beside_the_index(world: StoreWorld, name: str, damage: Callable[[Path], object], finding: str) -> None:
+    """They are written again from what the index holds."""
+    files = with_flags(world)
+    damage(world.folder() / name)
+    mended, left = repair(world)
+    assert [finding in text for text in mended] == [True]
+    assert left == []
+    assert_written(files)
+
+
+def test_an_account_of_an_earlier_version(world: StoreWorld) -> None:
+    """What has nothing beside its index gets it with the next opening."""
+    files = with_flags(world)
+    for name in ("mailboxes.json", "flags.log"):
+        (world.folder() / name).unlink()
+    assert check(world) == []
+    assert_written(files)
 
 
 def test_a_body_that_no_row_knows_becomes_a_message(world: StoreWorld) -> None:
