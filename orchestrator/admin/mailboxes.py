@@ -108,17 +108,14 @@ def examined_as_json(examined: Examined) -> dict[str, Json]:
 
 
 def made_as_json(made: Made) -> dict[str, Json]:
-    row: dict[str, Json] = {"address": str(made.account.address)}
-    if isinstance(made.outcome, MailError):
-        return {**row, "error": str(made.outcome)}
-    remarks: list[Json] = list(made.outcome.remarks)
-    outcome = made.outcome
+    rebuilt = None if isinstance(made.outcome, MailError) else made.outcome
+    remarks: list[Json] = list(rebuilt.remarks) if rebuilt else []
     return {
-        **row,
-        "error": None,
-        "messages": outcome.messages,
-        "size_octets": outcome.octets,
-        "set_aside": outcome.aside,
+        "address": str(made.account.address),
+        "error": None if rebuilt else str(made.outcome),
+        "messages": rebuilt.messages if rebuilt else None,
+        "size_octets": rebuilt.octets if rebuilt else None,
+        "set_aside": rebuilt.aside if rebuilt else None,
         "remarks": remarks,
     }
 
