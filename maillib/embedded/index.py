@@ -165,6 +165,7 @@ class EmbeddedIndex:
 
     async def close(self) -> None:
         """Return when what was begun has ended and every database is closed. Idempotent."""
+        await self._appends.close()
         await self._threads.close()
         self._accounts.close()
 

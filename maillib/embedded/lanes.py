@@ -9,6 +9,7 @@ that are all about one thing.
 """
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
@@ -40,7 +41,13 @@ class Lanes(Generic[K, T, R]):
         """Of things that wait or are being served."""
         self._ready: deque[K] = deque()
         """Things with calls that wait, and that no lane serves."""
-        self._serving: set[asyncio.Task[None]] = set()
+        self._closing: asyncio.Future[None] | None = None
+
+    async def close(self) -> None:
+        """Return when every call has ended. Idempotent."""
+        while self._waiting:
+            self._closing = asyncio.get_running_loop().create_future()
+            await self._closing
 
     async def call(self, key: K, item: T) -> R:
         """The result for `item`. A cancellation is passed on only when the call has ended, see `Threads.run`."""
@@ -49,67 +56,69 @@ class Lanes(Generic[K, T, R]):
             self._waiting[key] = deque()
             self._ready.append(key)
         self._waiting[key].append(call)
-        if self._free_lanes and self._ready:
-            self._free_lanes -= 1
-            task = asyncio.create_task(self._serve_ready())
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
+        self._begin()
         return await call.result()
 
-    async def _serve_ready(self) -> None:
-        """One lane: go on until nothing is ready."""
-        while self._ready:
-            keys = [self._ready.popleft() for _ in range(min(-(-len(self._ready) // self._lanes), _MOST_THINGS))]
-            batches: list[list[_Call[T, R]]] = []
-            for key in keys:
+    def _begin(self) -> None:
+        while self._ready and self._free_lanes:
+            self._free_lanes -= 1
+            batches: list[tuple[K, list[_Call[T, R]]]] = []
+            for _ in range(min(-(-len(self._ready) // self._lanes), _MOST_THINGS)):
+                key = self._ready.popleft()
                 waiting = self._waiting[key]
-                batches.append([waiting.popleft() for _ in range(min(self._most, len(waiting)))])
-            outcomes = await self._threads.run(
-                self._serve_all, keys, [[call.item for call in batch] for batch in batches]
-            )
-            for key, batch, outcome in zip(keys, batches, outcomes, strict=True):
-                for call, result in zip(batch, outcome, strict=True):
-                    call.end(result)
-                if self._waiting[key]:
-                    self._ready.append(key)
-                else:
-                    del self._waiting[key]
-        self._free_lanes += 1
+                batches.append((key, [waiting.popleft() for _ in range(min(self._most, len(waiting)))]))
+            self._threads.begin(functools.partial(self._end, batches), self._serve_all, batches)
 
-    def _serve_all(self, keys: Sequence[K], batches: Sequence[Sequence[T]]) -> list[Sequence[R | Exception]]:
-        outcomes: list[Sequence[R | Exception]] = []
-        for key, items in zip(keys, batches, strict=True):
+    def _serve_all(self, batches: Sequence[tuple[K, Sequence["_Call[T, R]"]]]) -> None:
+        for key, calls in batches:
+            outcomes: Sequence[R | Exception]
             try:
-                outcomes.append(self._serve(key, items))
+                outcomes = self._serve(key, [call.item for call in calls])
             except Exception as error:  # noqa: BLE001 - it is raised to each caller
-                outcomes.append([error] * len(items))
-        return outcomes
+                outcomes = [error] * len(calls)
+            for call, outcome in zip(calls, outcomes, strict=True):
+                call.outcome = (outcome,)
+
+    def _end(self, batches: Sequence[tuple[K, Sequence["_Call[T, R]"]]]) -> None:
+        """In the event loop: what was served is told to its callers."""
+        self._free_lanes += 1
+        for key, calls in batches:
+            for call in calls:
+                call.wake()
+            if self._waiting[key]:
+                self._ready.append(key)
+            else:
+                del self._waiting[key]
+        self._begin()
+        if self._closing is not None and not self._closing.done():
+            self._closing.set_result(None)
 
 
 class _Call(Generic[T, R]):
     """One call, and what has become of it."""
 
-    __slots__ = ("_ended", "_outcome", "item")
+    __slots__ = ("_ended", "item", "outcome")
 
     def __init__(self, item: T) -> None:
         self.item = item
-        self._outcome: tuple[R | Exception] | None = None
+        self.outcome: tuple[R | Exception] | None = None
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def end(self, outcome: R | Exception) -> None:
-        self._outcome = (outcome,)
+    def wake(self) -> None:
         if not self._ended.done():  # it is when the caller has just been cancelled
             self._ended.set_result(None)
 
     async def result(self) -> R:
         cancelled: asyncio.CancelledError | None = None
-        while self._outcome is None:
+        while not self._ended.done():
             try:
                 await self._ended
             except asyncio.CancelledError as error:
                 cancelled = error
-                self._ended = asyncio.get_running_loop().create_future()
-        (outcome,) = self._outcome
+                if self.outcome is None:
+                    self._ended = asyncio.get_running_loop().create_future()
+        assert self.outcome is not None
+        (outcome,) = self.outcome
         if cancelled is not None:
             raise cancelled from outcome if isinstance(outcome, Exception) else None
         if isinstance(outcome, Exception):

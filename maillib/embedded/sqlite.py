@@ -191,6 +191,12 @@ class Threads:
             raise cancelled from call.exception()
         return call.result()
 
+    def begin(self, ended: Callable[[], None], function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Run `function`, which raises nothing, in a thread as `run` does; then call `ended` in the event loop."""
+        loop = asyncio.get_running_loop()
+        call = self._executor.submit(functools.partial(copy_context().run, function, *args, **kwargs))
+        call.add_done_callback(lambda _: loop.call_soon_threadsafe(ended))
+
     async def close(self) -> None:
         """Return when every call has ended. Idempotent."""
         await asyncio.to_thread(self._executor.shutdown)

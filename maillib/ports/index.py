@@ -48,9 +48,9 @@ _MAX_NAME_OCTETS = 1000
 class Retention:
     """How long an index remembers what is not there any more."""
 
-    keys_s: int = 30 * 24 * 3600
-    """Of delivery keys. A spool gives up after 5 days unless told otherwise, and a hold does not last for ever; a key
-    that is forgotten costs a second copy, one that is kept costs sixty octets."""
+    keys_s: int = 31 * 24 * 3600
+    """Of delivery keys. A spool returns what it could not deliver after 30 days at most (`give_up_after`), and the last
+    attempt may come some hours late. A key that is forgotten costs a second copy, one that is kept sixty octets."""
     tombstones: int = 10_000
     """Expunged UIDs for each mailbox. A client that was away for longer reads the list of UIDs anew, which is not
     longer than that by much."""
