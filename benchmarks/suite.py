@@ -28,19 +28,21 @@ PASSWORD = "benchmark"
 LIMIT_S = 120.0
 """For anything that is waited for."""
 
+ROOM: dict[str, Json] = {"connections": 1000, "connections_per_ip": 1000}
+"""Limits that let one host connect as often as it likes."""
+
 
 class Suite:
     """One that runs, in `folder`."""
 
-    def __init__(self, folder: Path, processes: int, users: int) -> None:
+    def __init__(self, folder: Path, processes: int, users: int, limits: dict[str, Json]) -> None:
         self.folder = folder
         self._users = users_named(users)
         self.smtp_port, self.pop_port, self.starttls_port, self.pops_port = free_ports(4)
         self._spec = folder / "services.yaml"
-        self._spec.write_text(json.dumps(self._services(processes)))
+        self._spec.write_text(json.dumps(self._services(processes, limits)))
 
-    def _services(self, processes: int) -> dict[str, Json]:
-        limits: dict[str, Json] = {"connections": 1000, "connections_per_ip": 1000}
+    def _services(self, processes: int, limits: dict[str, Json]) -> dict[str, Json]:
         smtp: list[Json] = [
             {"address": f"{HOST}:{self.smtp_port}", "role": "mx", "tls": "none"},
             {"address": f"{HOST}:{self.starttls_port}", "role": "mx"},
@@ -124,10 +126,10 @@ class Suite:
 
 
 @contextlib.contextmanager
-def running(processes: int = 1, users: int = 0) -> Iterator[Suite]:
+def running(processes: int = 1, users: int = 0, limits: dict[str, Json] = ROOM) -> Iterator[Suite]:
     """A suite that is up, with so many workers per service and numbered users; down and gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="postroom-bench-") as folder:
-        suite = Suite(Path(folder), processes, users)
+        suite = Suite(Path(folder), processes, users, limits)
         try:
             suite.start()
             yield suite

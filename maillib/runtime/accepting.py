@@ -47,7 +47,13 @@ class Acceptor:
             loop=self._loop,
             service=service,
             tls=setup.tls,
-            admission=Admission(setup.config.limits, setup.occupancy, setup.seat, service.refusal),
+            admission=Admission(
+                setup.config.limits,
+                setup.occupancy,
+                setup.seat,
+                service.refusal,
+                processes=setup.config.processes,
+            ),
             turns=Turns(),
             on_empty=self._check_settled,
         )

@@ -26,6 +26,10 @@ FILES_EACH = 2
 NETWORK_SHARE = 0.75
 """Of all connections: the most that one network has, unless one address of it may have more by the spec."""
 
+FOR_OTHERS = 16
+"""One such part of all connections is left to the other processes by one that could send somebody away: they may have
+nobody to send away when an honest client comes to them."""
+
 FRESH_S = 1.0
 """How long a list of those who could make room is good for."""
 
@@ -61,21 +65,25 @@ class Place:
 class Admission:
     """The places of one process."""
 
-    def __init__(self, limits: Limits, occupancy: Occupancy, seat: Seat, refusal: bytes) -> None:
+    def __init__(self, limits: Limits, occupancy: Occupancy, seat: Seat, refusal: bytes, *, processes: int = 1) -> None:
         self._limits = limits
         self._occupancy = occupancy
         self._seat = seat
         self._refusal = refusal
         self._loop = asyncio.get_running_loop()
         self._most_here = max(1, (limits.open_files - RESERVED_FILES) // FILES_EACH)
+        self._fair_here = limits.connections - (limits.connections // FOR_OTHERS if processes > 1 else 0)
         self._most_of_a_network = max(limits.connections_per_ip, int(limits.connections * NETWORK_SHARE))
         self._heap = HeapTrim()
-        self._places: set[Place] = set()
+        self._places: dict[Place, None] = {}
+        """In the order in which they were taken: the clock of the loop counts milliseconds."""
         self._silent: list[tuple[int, float, Place]] = []
-        """Who could make room, as it was a moment ago: connections of the network, since when, where; the best last."""
+        """Who could make room, as it was a moment ago: connections of the network, since when, where; the best last.
+
+        Only the better half: others may have come meanwhile that are better to send away than the rest.
+        """
         self._heaviest = 0
-        """Connections of the network that has most, among these. The list ends for us where half as many begin: until
-        then others may have come that are better to send away."""
+        """Connections of the network that has most, among these; for the same reason, half as many are the end."""
         self._surveyed = -FRESH_S
         self._weights: Counter[int] = Counter()
         """Connections by network, at the same moment."""
@@ -90,12 +98,15 @@ class Admission:
         if not for_another:
             self._check_share(mark)
         if self._occupancy.taken() >= self._limits.connections or len(self._seat) >= self._most_here:
+            if not self._make_room(network_of(mark)):
+                raise PeerError(FULL)
+        elif len(self._seat) >= self._fair_here:
             self._make_room(network_of(mark))
         slot = self._seat.take(mark)
         if slot is None:
             raise PeerError(FULL)
         place = Place(slot, host, guest)
-        self._places.add(place)
+        self._places[place] = None
         self._heap.note(len(self._seat))
         return place
 
@@ -108,7 +119,7 @@ class Admission:
 
     def leave(self, place: Place) -> None:
         if place in self._places:
-            self._places.remove(place)
+            del self._places[place]
             self._seat.leave(place.slot)
             self._heap.note(len(self._seat))
 
@@ -119,8 +130,8 @@ class Admission:
         if self._occupancy.taken() >= most and self._occupancy.taken_from(network_of(mark)) >= most:
             raise PeerError("too many connections from this network")
 
-    def _make_room(self, newcomer: int) -> None:
-        """Send away whom we can best do without; the place is free in a moment. Raises PeerError: there is nobody.
+    def _make_room(self, newcomer: int) -> bool:
+        """Send away whom we can best do without; the place is free in a moment. False: there is nobody.
 
         `newcomer`: the network for whose sake it is.
         """
@@ -129,10 +140,11 @@ class Admission:
             self._survey()
             found = self._next_silent()
         if found is None or found[0] < self._weights[newcomer]:
-            raise PeerError(FULL)
+            return False
         place = found[2]
         self.note_refusal(place.host, ROOM)
         place.guest.dismiss(self._refusal)
+        return True
 
     def _next_silent(self) -> tuple[int, float, Place] | None:
         """The next of the list; None where it may be wrong by now."""
@@ -150,10 +162,11 @@ class Admission:
         self._weights = Counter(network_of(place.slot.mark) for place in self._places)
         self._silent = [
             (self._weights[network_of(place.slot.mark)], since, place)
-            for place in self._places
+            for place in reversed(self._places)
             if (since := place.guest.silent_since) is not None
         ]
         self._silent.sort(key=lambda one: (one[0], -one[1]))
+        del self._silent[: len(self._silent) // 2]
         self._heaviest = self._silent[-1][0] if self._silent else 0
 
     # The log

@@ -10,9 +10,9 @@ import socket
 from maillib.errors import Conflict, MailError
 from maillib.settings.service import Listener
 
-BACKLOG = 1024
-"""Connections that may wait for `accept`; the kernel bounds it by net.core.somaxconn."""
-
+BACKLOG = 4096
+"""Connections that may wait for `accept`, those that will be refused too: in a flood, a fifth of a second of them. Who
+comes beyond it is not heard, and tries again a second later. The kernel bounds it by net.core.somaxconn."""
 
 VANISHED_S = 60
 """How long a client may be silent before the kernel asks whether its host is still there, and how long it may take to

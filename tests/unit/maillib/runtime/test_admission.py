@@ -27,10 +27,10 @@ class Guest:
 
 
 class World:
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, processes: int) -> None:
         self.occupancy = Occupancy.create(limits.connections + 10)
         self.other_process = self.occupancy.seat(1)
-        self.admission = Admission(limits, self.occupancy, self.occupancy.seat(0), b"go\r\n")
+        self.admission = Admission(limits, self.occupancy, self.occupancy.seat(0), b"go\r\n", processes=processes)
 
     def enter(self, host: str, silent_since: float | None = None) -> Guest:
         guest = Guest(silent_since)
@@ -44,12 +44,12 @@ class World:
         return str(refused.value)
 
 
-def in_world(limits: Limits) -> Callable[[Callable[[World], None]], None]:
+def in_world(limits: Limits, processes: int = 1) -> Callable[[Callable[[World], None]], None]:
     """Runs the test where there is a loop."""
 
     def run(test: Callable[[World], None]) -> None:
         async def main() -> None:
-            world = World(limits)
+            world = World(limits, processes)
             test(world)
             world.occupancy.close()
 
@@ -120,6 +120,31 @@ def test_an_address_may_have_what_the_spec_says() -> None:
         assert world.refusal("127.0.0.1") == "too many connections from this address"
 
     in_world(Limits(connections=8, connections_per_ip=8))(test)
+
+
+def test_a_process_leaves_some_to_the_others() -> None:
+    """Who could send somebody away never takes the last places: another process may have nobody to send away."""
+
+    def test(world: World) -> None:
+        for number in range(200):
+            world.enter(f"192.0.{number}.1", silent_since=float(number))
+        assert world.occupancy.taken() == 30
+        for number in range(2):
+            world.enter(f"198.51.{number}.1")
+        assert world.occupancy.taken() == 30
+
+    in_world(Limits(connections=32, connections_per_ip=32), processes=2)(test)
+
+
+def test_where_nobody_can_go_all_places_are_taken() -> None:
+    """The limit is the limit: none of those who have logged in is kept out for the sake of other processes."""
+
+    def test(world: World) -> None:
+        for number in range(32):
+            world.enter(f"192.0.{number}.1")
+        assert world.refusal("198.51.100.1") == FULL
+
+    in_world(Limits(connections=32, connections_per_ip=32), processes=2)(test)
 
 
 def test_connections_of_other_processes_count() -> None:

@@ -41,7 +41,7 @@ async def door(listener: Listener) -> AsyncIterator[tuple[int, Occupancy]]:
     setup = SimpleNamespace(
         listeners=[(listener, sock)],
         tls=tls.contexts()[0],
-        config=SimpleNamespace(limits=Limits()),
+        config=SimpleNamespace(limits=Limits(), processes=1),
         occupancy=occupancy,
         seat=occupancy.seat(0),
     )
