@@ -77,11 +77,11 @@ def place(source: Path, target: Path, modified_s: int) -> None:
 
 
 def test_body_is_linked(tmp_path: Path) -> None:
-    """On one file system a body is one inode, with the date of the message; a name that is taken is replaced."""
+    """On one file system a body is one inode, with the date of the message; to place it again changes nothing."""
     source, target = tmp_path / "a.eml", tmp_path / "1.eml"
     source.write_bytes(b"body")
-    target.write_bytes(b"old")
-    place(source, target, 1_700_000_000)
+    for _ in range(2):
+        place(source, target, 1_700_000_000)
     assert target.samefile(source)
     assert target.stat().st_mtime == 1_700_000_000
     os.utime(source, (1_700_000_000.5, 1_700_000_000.5))
@@ -103,7 +103,7 @@ def test_a_body_of_another_date_is_not_changed(tmp_path: Path) -> None:
 def test_body_is_copied_where_it_cannot_be_linked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
 ) -> None:
-    """A copy has the octets, the date as its mtime, private rights, and replaces what a crash left behind."""
+    """A copy has the octets, the date as its mtime, private rights, and replaces an unfinished one."""
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError(refusal, os.strerror(refusal))
@@ -112,7 +112,6 @@ def test_body_is_copied_where_it_cannot_be_linked(
     source, target = tmp_path / "a.eml", tmp_path / "1.eml"
     octets = os.urandom(700_000)
     source.write_bytes(octets)
-    target.write_bytes(b"old")
     target.with_suffix(".tmp").write_bytes(b"half")
     place(source, target, 1_700_000_000)
     assert target.read_bytes() == octets
@@ -120,6 +119,23 @@ def test_body_is_copied_where_it_cannot_be_linked(
     assert target.stat().st_mtime == 1_700_000_000
     assert stat.S_IMODE(target.stat().st_mode) & 0o137 == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1.eml", "a.eml"]
+
+
+@pytest.mark.parametrize("linking", [True, False], ids=["link", "copy"])
+def test_no_other_body_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, linking: bool) -> None:
+    """A name that another body has is an error, and that body stays: it may be somebody's only one."""
+    source, target = tmp_path / "a.eml", tmp_path / "1.eml"
+    source.write_bytes(b"body")
+    target.write_bytes(b"other")
+    if not linking:
+
+        def refuse(*_: object, **__: object) -> None:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+        monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(FileExistsError):
+        place(source, target, 1_700_000_000)
+    assert target.read_bytes() == b"other"
 
 
 def test_body_of_another_file_system(tmp_path: Path) -> None:
