@@ -6,6 +6,7 @@ running services answer by the new data when a call here returns.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from maillib.embedded.blobs import account_path
 from maillib.embedded.directory import database_path
 from maillib.embedded.index import EmbeddedIndex
 from maillib.embedded.purge import purge
-from maillib.errors import Conflict, NotFound
+from maillib.errors import Conflict, NotFound, StoreDamaged
 from maillib.ports.directory import (
     Account,
     AccountId,
@@ -178,17 +179,22 @@ def remove_account(state_dir: Path, address: Address) -> None:
     _change(state_dir, build)
 
 
-def purge_account(state_dir: Path, address: Address) -> Usage:
-    """Remove the account, be it removed already, and its mail for good. What that was. Raises NotFound."""
+def purge_account(state_dir: Path, address: Address) -> Usage | None:
+    """Remove the account, be it removed already, and its mail for good. What that was; None: its index could not tell.
 
-    async def run() -> Usage:
+    Raises NotFound.
+    """
+
+    async def run() -> Usage | None:
         async with opened.directory(state_dir) as directory:
             found = await directory.entries()
             owners = [known for known in (*found.accounts, *found.removed) if known.address.key == address.key]
             if not owners:
                 raise NotFound(f"there is no account {address}, and no mail of one")
             await directory.edit([RemoveAccount(address)])
-            gone = await _usage(state_dir, directory, owners[0].id)
+            gone: Usage | None = None
+            with suppress(StoreDamaged):
+                gone = await _usage(state_dir, directory, owners[0].id)
             await asyncio.to_thread(purge, state_dir, owners[0].id)
             await directory.edit([Forget(owners[0].id)])
             return gone

@@ -116,7 +116,8 @@ def remove(
     state_dir = suite.place(context).state_dir
     if purge:
         gone = accounts.purge_account(state_dir, address)
-        suite.tell(f"removed account {address} and its mail: {gone.messages} messages, {gone.octets} octets")
+        what = "its index was damaged" if gone is None else f"{gone.messages} messages, {gone.octets} octets"
+        suite.tell(f"removed account {address} and its mail: {what}")
     else:
         accounts.remove_account(state_dir, address)
         suite.tell(f"removed account {address}; its mail is kept")

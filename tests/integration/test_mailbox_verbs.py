@@ -150,3 +150,17 @@ def test_usage(tmp_path: Path) -> None:
     assert suite.ok("mailbox", "rebuild", "--all").out == ""
     assert suite.run("mailbox", "rebuild", ALICE).code == 1
     assert not (suite.place.state_dir / "mail" / "1").exists()
+
+
+def test_an_account_whose_index_is_lost_can_be_removed(tmp_path: Path) -> None:
+    """Nobody has to make an index anew only to throw it away."""
+    suite = RealSuite(tmp_path)
+    suite.write({"services": {}})
+    suite.ok("domain", "add", "example.test")
+    suite.ok("account", "add", ALICE)
+    folder = suite.place.state_dir / "mail" / "1"
+    (folder / "1").mkdir(parents=True)
+    (folder / "1" / "0000000001.eml").touch()
+    assert "mailbox rebuild" in suite.run("account", "show", ALICE).err
+    assert suite.ok("account", "remove", "--purge", ALICE).err.endswith("and its mail: its index was damaged\n")
+    assert not folder.exists()
