@@ -132,10 +132,19 @@ class _Acceptance:
         folders.messages.rename(f"{queue_id}.eml.tmp", folders.messages, f"{queue_id}.eml")
         if message.again:
             folders.incoming.remove(f"{queue_id}.json.tmp")
-        self._envelope = folders.incoming.create(f"{queue_id}.json.tmp")
-        fcntl.flock(self._envelope, fcntl.LOCK_SH | fcntl.LOCK_NB)  # no leftover, though a clock be set meanwhile
+        self._envelope = self._envelope_file(f"{queue_id}.json.tmp")
         write_all(self._envelope, text)
+        os.ftruncate(self._envelope, len(text))
         _start_writing(self._envelope)
+
+    def _envelope_file(self, name: str) -> int:
+        """Locked: no leftover, though a clock be set meanwhile."""
+        incoming = self._folders.incoming
+        fd = self._folders.spares.take(incoming, name)
+        if fd is None:
+            fd = incoming.create(name)
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return fd
 
     def sync_body(self) -> None:
         assert self._body is not None

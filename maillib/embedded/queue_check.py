@@ -62,7 +62,7 @@ def _damage(folders: SpoolFolders, entry: Entry) -> Iterator[str]:
 
 def _strangers(folders: SpoolFolders) -> Iterator[str]:
     """Files that no part of the spool has made or will ever look at, mail under a wrong name perhaps."""
-    ours = {queue_wake.NAME, "messages", *QueueState}
+    ours = {queue_wake.NAME, "messages", "spare", *QueueState}
     with os_errors():
         for name in folders.root.names():
             if name not in ours:

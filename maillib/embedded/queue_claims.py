@@ -45,6 +45,8 @@ class Claims:
                 for name in self._own.names():
                     if id_of(name) is not None:
                         self._own.rename(name, self._folders.incoming, name)
+                    else:
+                        self._own.remove(name)
                 self._folders.active.remove_folder(self._name)
                 self._folders.active.remove(f"{self._name}.lock")
         finally:
@@ -102,27 +104,31 @@ class Claims:
 
         After a power cut a message may be there again, whole; it is delivered again, under the same keys.
         """
-        results: list[TemporaryError | None] = [self._remove_envelope(queue_id) for queue_id in ids]
+        results: list[TemporaryError | None] = [self._end_envelope(queue_id) for queue_id in ids]
         with os_errors():
             self._own.sync()
         for queue_id, error in zip(ids, results, strict=True):
             if error is None:
-                self._remove_body(queue_id)
+                self._remove_rest(queue_id)
         return results
 
-    def _remove_body(self, queue_id: QueueId) -> None:
+    def _end_envelope(self, queue_id: QueueId) -> TemporaryError | None:
+        """From here on it is none; its file is left alone until that is on disk."""
         try:
-            self._folders.messages.remove(f"{queue_id}.eml")
-        except OSError as error:  # the message has gone all the same; the sweep comes by
-            maillog.problem(what=f"removal of the body of {queue_id}", error=str(error))
-
-    def _remove_envelope(self, queue_id: QueueId) -> TemporaryError | None:
-        try:
-            if self._own.remove(f"{queue_id}.json"):
-                return None
+            self._own.rename(f"{queue_id}.json", self._own, f"{queue_id}.done")
+        except FileNotFoundError:
+            return Transient(f"{self._own.path}/{queue_id}.json has disappeared")
         except OSError as error:
             return translated(error)
-        return Transient(f"{self._own.path}/{queue_id}.json has disappeared")
+        return None
+
+    def _remove_rest(self, queue_id: QueueId) -> None:
+        try:
+            if not self._folders.spares.keep(self._own, f"{queue_id}.done", queue_id):
+                self._own.remove(f"{queue_id}.done")
+            self._folders.messages.remove(f"{queue_id}.eml")
+        except OSError as error:  # the message has gone all the same; recovery and sweep come by
+            maillog.problem(what=f"removal of what is left of {queue_id}", error=str(error))
 
 
 def replace_envelope(folder: Folder, name: str, stored: StoredEnvelope, modified_s: float | None = None) -> None:

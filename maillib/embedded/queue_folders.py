@@ -8,10 +8,11 @@
       deferred/ID.json       its mtime is the next attempt
       hold/ID.json           waits until an administrator says `queue retry`
       corrupt/ID.json        damaged; set aside, and said so in the log
+      spare/                 files of envelopes that are no more, to be used again (`queue_spares`)
       wake                   a FIFO: whoever queues something says so in it (`queue_wake`)
 
-Unfinished files end in `.tmp`. Every combination of files, who moves it on and what a start does with it:
-`docs/queue.md`.
+Unfinished files end in `.tmp`; `active/OWNER/ID.done` is no envelope any more. Every combination of files, who moves it
+on and what a start does with it: `docs/queue.md`.
 
 Guarantees: at any instant a message's envelope is in exactly one folder; a step is one rename or removal of it, so a
 process may be killed between any two system calls. A body goes after its envelope has gone for good.
@@ -32,6 +33,7 @@ from maillib.embedded.files import os_errors, refuse_network_file_system
 from maillib.embedded.queue_envelope import StoredEnvelope, decode
 from maillib.embedded.queue_files import Folder
 from maillib.embedded.queue_ids import is_id
+from maillib.embedded.queue_spares import Spares
 from maillib.errors import Conflict, NotFound, StoreUnusable, Transient
 from maillib.ports.queue import QueueId, QueueState
 
@@ -64,6 +66,7 @@ class SpoolFolders:
             refuse_network_file_system(self.root.path)
             self.messages = folder("messages")
             self.states = {state: folder(state.value) for state in QueueState}
+            self.spares = Spares(folder("spare"))
             self._opened = opened.pop_all()
         self.incoming = self.states[QueueState.INCOMING]
         self.active = self.states[QueueState.ACTIVE]

@@ -70,7 +70,7 @@ def _empty(folders: SpoolFolders, folder: Folder, now_s: float) -> int:
     for name in sorted(folder.names()):
         queue_id = id_of(name)
         if queue_id is None:
-            folder.remove(name)  # a rewritten envelope has taken its `.tmp` with it
+            folder.remove(name)  # `.tmp` of a rewrite, which `ID.json` has not become; `.done`
         else:
             count += _give_back(folders, folder, name, queue_id, now_s)
     return count

@@ -250,12 +250,12 @@ def test_a_claim_that_fails_keeps_the_others(tmp_path: Path, monkeypatch: pytest
 
 
 def test_ends_come_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages that end together share one sync, which comes after their envelopes and before their bodies."""
+    """Messages that end together share one sync, which comes after their envelopes and before all else."""
     calls: list[str] = []
 
     def spied(name: str, original: Callable[..., object]) -> Callable[..., object]:
         def call(*arguments: object, **more: object) -> object:
-            calls.append(f"{name} {str(arguments[0]).rpartition('.')[2]}" if name == "unlink" else name)
+            calls.append(name if name == "fsync" else f"{name} {str(arguments[0]).rpartition('.')[2]}")
             return original(*arguments, **more)
 
         return call
@@ -264,9 +264,10 @@ def test_ends_come_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.gather(*(put(queue) for _ in range(20)))
         claims = await queue.claim(20)
         monkeypatch.setattr(os, "fsync", spied("fsync", os.fsync))
-        monkeypatch.setattr(os, "unlink", spied("unlink", os.unlink))
+        for name in ("rename", "unlink"):
+            monkeypatch.setattr(os, name, spied(name, getattr(os, name)))
         await asyncio.gather(*(queue.done(claim) for claim in claims))
-        assert calls == ["unlink json"] * 20 + ["fsync"] + ["unlink eml"] * 20
+        assert calls == ["rename json"] * 20 + ["fsync"] + ["rename done", "unlink eml"] * 20
 
     with_queue(tmp_path, promise)
 

@@ -63,8 +63,8 @@ def with_queue(state_dir: Path, promise: Callable[[Queue], Awaitable[None]]) -> 
 
 
 def files(state_dir: Path) -> list[str]:
-    """Every file under the spool but the FIFO, owners and IDs made plain."""
-    paths = [path for path in (state_dir / "spool").rglob("*") if path.is_file()]
+    """Every file under the spool but the FIFO and spare ones, owners and IDs made plain."""
+    paths = [path for path in (state_dir / "spool").rglob("*") if path.is_file() and path.parent.name != "spare"]
     names = [str(path.relative_to(state_dir / "spool")) for path in paths]
     return sorted(re.sub(r"\d+-[0-9a-f]{12}", "OWNER", re.sub(r"[0-9A-Z]{16}", "ID", name)) for name in names)
 
