@@ -1,12 +1,15 @@
 """Which accounts' indexes are open in this process.
 
-Guarantees: at most so many are open and idle, least recently used closed first. Who uses an index uses the one
-that has the name now: a file that was replaced or lost meanwhile is noticed before each use, under the account's lock
-(`account_lock`). Where an index was lost none is made in its place: UIDs would be given out twice, and bodies be taken
+Guarantees: at most so many are open and idle. Those that are used again and again stay so; of an account that comes
+when all places are taken its next use decides, so that a mailing to more accounts than there are places does not close
+each one just before its turn. Who uses an index uses the one that has the name now: a file that was replaced or lost
+meanwhile is noticed before each use, under the account's lock (`account_lock`). Where an index was lost none is made in its place: UIDs would be given out twice, and bodies be taken
 for rubbish. For several threads.
 """
 
+import itertools
 import os
+import random
 import resource
 import threading
 from collections import OrderedDict
@@ -32,6 +35,9 @@ _OTHER_DESCRIPTORS = 768
 _FEWEST, _MOST = 16, 1024
 """An open database takes some 150 KiB. Opening and closing one costs as much as three deliveries."""
 
+_STAYS = 1 / 32
+"""The share of those that come when all places are taken which get a place at once: what is used changes, if slowly."""
+
 
 def affordable() -> int:
     """How many accounts may stay open, by this process's limit of descriptors."""
@@ -49,6 +55,7 @@ class OpenAccounts:
         self._most = most or affordable()
         self._lock = threading.Lock()
         self._slots: OrderedDict[AccountId, _Slot] = OrderedDict()
+        """Who goes next is first."""
 
     @contextmanager
     def use(self, account: AccountId) -> Iterator[AccountIndex]:
@@ -60,7 +67,10 @@ class OpenAccounts:
             slot = self._slots.get(account)
             if slot is None:
                 slot = self._slots[account] = _Slot(self._state_dir, account, self._terms)
-            self._slots.move_to_end(account)
+                slot.is_guest = len(self._slots) > self._most and random.random() >= _STAYS  # noqa: S311 - no secret
+            else:
+                slot.is_guest = False
+                self._slots.move_to_end(account)
             slot.users += 1
         try:
             opened = slot.enter()
@@ -71,6 +81,8 @@ class OpenAccounts:
         finally:
             with self._lock:
                 slot.users -= 1
+                if slot.is_guest and self._slots.get(account) is slot:
+                    self._slots.move_to_end(account, last=False)
                 surplus = self._take_surplus()
             for idle in surplus:
                 idle.close()
@@ -80,8 +92,8 @@ class OpenAccounts:
         surplus = len(self._slots) - self._most
         if surplus <= 0:
             return []
-        idle = [account for account, slot in self._slots.items() if slot.users == 0]
-        return [self._slots.pop(account) for account in idle[:surplus]]
+        idle = (account for account, slot in self._slots.items() if slot.users == 0)
+        return [self._slots.pop(account) for account in list(itertools.islice(idle, surplus))]
 
     def close(self) -> None:
         while self._slots:
@@ -99,7 +111,8 @@ class _Slot:
         """Of two threads that want a new account, one opens it; users of other accounts are not held up."""
         self._opened: _Opened | None = None
         self.users = 0
-        """Kept by `OpenAccounts`, under its lock."""
+        self.is_guest = False
+        """It goes first, unless it is used again. Both are kept by `OpenAccounts`, under its lock."""
 
     def enter(self) -> "_Opened":
         """What is open, with one more user. Raises as `OpenAccounts.use`."""

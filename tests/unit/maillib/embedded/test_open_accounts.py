@@ -135,3 +135,32 @@ def test_a_rebuild_waits_for_users_and_they_do_not_wait_for_it(state_dir: Path) 
     for each in (lock, alone):
         each.release()
     accounts.close()
+
+
+def test_accounts_in_turns_do_not_close_each_other(tmp_path: Path) -> None:
+    """Of more accounts than there are places, used in turns, most of those that have a place keep it."""
+    (tmp_path / "mail").mkdir()
+    accounts = OpenAccounts(tmp_path, most=4)
+    opened: dict[int, list[AccountIndex]] = {number: [] for number in range(1, 7)}
+    for _ in range(10):
+        for number, indexes in opened.items():
+            with accounts.use(AccountId(number)) as index:
+                if index not in indexes:
+                    indexes.append(index)
+    accounts.close()
+    assert sum(len(indexes) == 1 for indexes in opened.values()) >= 2
+
+
+def test_who_comes_twice_gets_a_place(tmp_path: Path) -> None:
+    """An account that is used again while others use theirs stays open, and the one unused for longest goes."""
+    (tmp_path / "mail").mkdir()
+    accounts = OpenAccounts(tmp_path, most=1)
+    with accounts.use(ALICE) as alice:
+        pass
+    with accounts.use(BOB) as bob, accounts.use(BOB):
+        pass
+    with accounts.use(BOB) as again:
+        assert again is bob
+    with accounts.use(ALICE) as anew:
+        assert anew is not alice
+    accounts.close()
