@@ -3,8 +3,8 @@
 Guarantees: at most so many are open and idle. Those that are used again and again stay so; of an account that comes
 when all places are taken its next use decides, so that a mailing to more accounts than there are places does not close
 each one just before its turn. Who uses an index uses the one that has the name now: a file that was replaced or lost
-meanwhile is noticed before each use, under the account's lock (`account_lock`). Where an index was lost none is made in its place: UIDs would be given out twice, and bodies be taken
-for rubbish. For several threads.
+meanwhile is noticed before each use, under the account's lock (`account_lock`). Where an index was lost none is made
+in its place: UIDs would be given out twice, and bodies be taken for rubbish. For several threads.
 """
 
 import itertools

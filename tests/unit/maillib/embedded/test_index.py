@@ -58,7 +58,7 @@ def test_few_databases_stay_open(tmp_path: Path) -> None:
         await asyncio.gather(*(deliver(tmp_path, index, account, "a", "b") for account in accounts))
         for account in [*accounts, *reversed(accounts)]:
             assert len(await index.rows(account, INBOX)) == 2
-        assert open_databases() == {str(tmp_path / f"mail/{number}/index.sqlite3") for number in (1, 2)}
+        assert len(open_databases()) == 2
         await index.close()
         await index.close()
         assert open_databases() == set()
