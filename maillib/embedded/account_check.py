@@ -244,7 +244,7 @@ class _Examination:
             self._to_remove.append((mailbox.id, name))
         modseq = ModSeq(mailbox.highest_modseq + 1)
         _, flags = self._noted_of(box).flags.get(body.uid, (0, frozenset[str]()))
-        row = Row(uid, modseq, body.size_octets, body.internal_date, flags)
+        row = Row(uid, modseq, body.size_octets, body.internal_date_s, flags)
         tables.insert(transaction, [tables.NewRow(mailbox.id, row, body.prefix)])
         tables.count(transaction, mailbox.id, modseq, added=[row])
         self._inodes.add(body.inode)

@@ -1,6 +1,6 @@
 """The tables of one account's index, and the database that a new account begins with.
 
-    account       one row: the last UIDVALIDITY given out
+    account       one row: the last UIDVALIDITY given out, when delivery keys were looked through last
     mailbox       names, counters
     message       what a listing needs of each message; narrow, so that a listing reads, and a change of flags writes,
                   few pages

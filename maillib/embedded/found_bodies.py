@@ -20,12 +20,10 @@ from maillib.embedded.files import os_errors
 from maillib.errors import LocalError
 from maillib.message.header import delivery_prefix
 from maillib.message.received import TRACE_OCTETS, trace
-from maillib.ports.index import Uid
+from maillib.ports.index import LAST_UID, Uid
 from maillib.ports.queue import QueueId
 
 _NAME = re.compile(r"([0-9]{10})\.eml", re.ASCII)
-_LAST_UID = 2**32 - 1
-"""RFC 9051 §2.3.1.1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +31,7 @@ class FoundBody:
     uid: Uid
     size_octets: int
     """With the prefix."""
-    internal_date: int
+    internal_date_s: int
     """Seconds of the Unix epoch."""
     prefix: bytes
     queue_id: QueueId | None
@@ -87,7 +85,7 @@ class MailboxFolder:
         return FoundBody(
             uid=uid,
             size_octets=len(prefix) + status.st_size,
-            internal_date=int(status.st_mtime),
+            internal_date_s=int(status.st_mtime),
             prefix=prefix,
             queue_id=None if found is None else QueueId(found.queue_id),
             inode=(status.st_dev, status.st_ino),
@@ -128,7 +126,7 @@ def mailbox_folder(path: Path) -> Iterator[MailboxFolder]:
 def uid_of(name: str) -> Uid | None:
     """Of the file of a message; None for any other."""
     match = _NAME.fullmatch(name)
-    return Uid(int(match[1])) if match and 0 < int(match[1]) <= _LAST_UID else None
+    return Uid(int(match[1])) if match and 0 < int(match[1]) <= LAST_UID else None
 
 
 def queued_ids(state_dir: Path) -> set[str]:

@@ -205,7 +205,7 @@ class _Rebuild:
                         transaction.execute("INSERT INTO leftover VALUES (?, ?)", (mailbox.id, body.uid))
                         continue
                     _, flags = noted.flags.get(body.uid, (0, frozenset[str]()))
-                    row = Row(body.uid, modseq, body.size_octets, body.internal_date, flags)
+                    row = Row(body.uid, modseq, body.size_octets, body.internal_date_s, flags)
                     tables.insert(transaction, [tables.NewRow(mailbox.id, row, body.prefix)])
                     if body.queue_id in queued:
                         key = delivery_key(body.queue_id, self._account)

@@ -38,6 +38,7 @@ SEPARATOR = "/"
 
 FIRST_UID = Uid(1)
 LAST_UID = Uid(2**32 - 1)
+"""RFC 9051 §2.3.1.1."""
 EVERY_UID = range(FIRST_UID, LAST_UID + 1)
 
 _MAX_NAME_OCTETS = 1000
