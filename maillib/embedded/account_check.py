@@ -145,10 +145,10 @@ class _Examination:
 
     def _counters(self, transaction: sqlite3.Connection) -> None:
         for mailbox, uid_next, *numbers in transaction.execute(
-            "SELECT mailbox.id, uid_next, coalesce(max(uid), 0) + 1,"
+            "SELECT mailbox.id, uid_next, coalesce(max(uid), 0) + 1,"  # noqa: S608
             " mailbox.messages, mailbox.octets, mailbox.unseen, mailbox.deleted,"
-            " count(uid), coalesce(sum(size_octets), 0), count(uid) FILTER (WHERE flags & 1 = 0),"
-            " count(uid) FILTER (WHERE flags & 8 != 0)"
+            f" count(uid), coalesce(sum(size_octets), 0), count(uid) FILTER (WHERE {tables.IS_UNSEEN}),"
+            f" count(uid) FILTER (WHERE {tables.IS_DELETED})"
             " FROM mailbox LEFT JOIN message ON mailbox = mailbox.id GROUP BY mailbox.id"
         ).fetchall():
             least, counters, real = numbers[0], numbers[1:5], numbers[5:]

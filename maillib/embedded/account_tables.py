@@ -31,6 +31,10 @@ _ROW_COLUMNS = "uid, modseq, size_octets, internal_date, flags, keywords"
 
 _BITS = {flag: 1 << number for number, flag in enumerate(SYSTEM_FLAGS)}
 
+IS_UNSEEN = f"flags & {_BITS[SEEN]} = 0"
+IS_DELETED = f"flags & {_BITS[DELETED]} != 0"
+"""Of a message, in SQL."""
+
 _FLAG_SETS = 4096
 """Different sets of flags that are remembered; a mailbox has some dozens."""
 
@@ -119,9 +123,9 @@ def count(
 def recount(transaction: sqlite3.Connection) -> None:
     """Make the counters of all mailboxes from their rows."""
     transaction.execute(
-        "UPDATE mailbox SET (messages, octets, unseen, deleted) ="
-        " (SELECT count(*), coalesce(sum(size_octets), 0), count(*) FILTER (WHERE flags & 1 = 0),"
-        " count(*) FILTER (WHERE flags & 8 != 0) FROM message WHERE mailbox = mailbox.id)"
+        "UPDATE mailbox SET (messages, octets, unseen, deleted) ="  # noqa: S608
+        f" (SELECT count(*), coalesce(sum(size_octets), 0), count(*) FILTER (WHERE {IS_UNSEEN}),"
+        f" count(*) FILTER (WHERE {IS_DELETED}) FROM message WHERE mailbox = mailbox.id)"
     )
 
 
