@@ -73,7 +73,7 @@ class Doorkeeper:
         self._sleep = sleep
         self._addresses: dict[str, _Door] = {}
         self._networks: dict[str, _Door] = {}
-        """Around the addresses: of IPv6 a /48, as a customer of a provider may have, of IPv4 the same."""
+        """Around the addresses: of IPv6 a /48, as a customer of a provider may have, of IPv4 the address itself."""
         self._welcome: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     async def authenticate(self, login: str, password: str, *, service: str, host: str) -> Account:
@@ -159,7 +159,7 @@ def _name(login: str) -> str:
 
 
 def _network(host: str, bits: int) -> str:
-    """What counts as one address: all of IPv4; of IPv6 a /64, which one host can have all to itself."""
+    """What counts as one: an IPv4 address; of IPv6 a /64, which one host can have all to itself, or so many bits."""
     if ":" not in host:
         return host
     import ipaddress  # most clients of most hosts have IPv4

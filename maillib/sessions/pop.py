@@ -4,8 +4,7 @@ Guarantees: no log-in without TLS unless the listener allows it, and then the na
 sent; an unknown user and a wrong password are answered alike; messages go only at QUIT, all that were deleted or none;
 a connection that is lost, times out, is told goodbye or has lost its maildrop to another session deletes nothing.
 
-Leaves to others: who a client is (`pop_login`), what is done with a
-maildrop (`pop_transaction`).
+Leaves to others: who a client is (`pop_login`), what is done with a maildrop (`pop_transaction`).
 """
 
 import time

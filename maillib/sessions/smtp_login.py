@@ -10,10 +10,7 @@ from maillib.errors import AuthenticationFailed, LocalError, TemporaryError
 from maillib.ports.directory import Account
 from maillib.protocols import sasl
 from maillib.protocols.smtp import Refused, Reply
-from maillib.sessions.doorkeeper import Doorkeeper
-
-MAX_NAME = 320
-"""Characters of an unknown user's name in the log: no address has more."""
+from maillib.sessions.doorkeeper import MAX_NAME, Doorkeeper
 
 
 class LogIn:
