@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from maillib.embedded.account_append import Append
-from maillib.embedded.account_check import check_account
 from maillib.embedded.account_index import AccountIndex, Terms
 from maillib.embedded.files import make_directory, refuse_network_file_system
 from maillib.embedded.hints import hints_folder, publish
@@ -155,13 +154,6 @@ class EmbeddedIndex:
 
     async def usage(self, account: AccountId) -> Usage:
         return await self._run(account, AccountIndex.usage)
-
-    async def check(self, account: AccountId) -> Sequence[str]:
-        """What is wrong with the account's index and bodies, one sentence each; empty: nothing. Changes nothing.
-
-        Holds the account's write lock meanwhile, so that it does not see half of a delivery.
-        """
-        return await self._run(account, check_account)
 
     async def close(self) -> None:
         """Return when what was begun has ended and every database is closed. Idempotent."""

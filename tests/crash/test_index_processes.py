@@ -21,6 +21,7 @@ from maillib.embedded.index import EmbeddedIndex
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.index import INBOX, ModSeq, NewMessage, Row, Uid
 from maillib.ports.queue import QueueId
+from tests.support.stored_mail import wrong_with
 
 ALICE = AccountId(1)
 WHEN = datetime(2026, 3, 1, 7, 8, 9, tzinfo=UTC)
@@ -163,7 +164,7 @@ def test_nothing_acknowledged_is_lost_and_a_replica_is_exact(tmp_path: Path) -> 
         for (writer, number), uid in keys.items():
             (again,) = await index.append(ALICE, INBOX, [message(writer, number)])
             assert (again.uid, again.created) == (uid, False)
-        assert await index.check(ALICE) == []
+        assert wrong_with(tmp_path, ALICE) == []
         await index.close()
 
     asyncio.run(main())

@@ -33,6 +33,7 @@ from maillib.ports.queue import Envelope, QueueId, QueueState, Recipient
 from maillib.settings.spool import SpoolSettings
 from tests.support.kills import dies_at
 from tests.support.program import PATIENCE_S, Program, until
+from tests.support.stored_mail import wrong_with
 
 ID = QueueId("0123ABCD")
 BODY = b"Subject: x\r\n\r\nbody\r\n"
@@ -267,7 +268,7 @@ async def mailboxes(state_dir: Path) -> dict[str, Counter[str]]:
     found: dict[str, Counter[str]] = {}
     for user in USERS:
         (account,) = (await directory.resolve(Address.parse(user))).accounts
-        wrong = await index.check(account.id)
+        wrong = wrong_with(state_dir, account.id)
         assert [line for line in wrong if not line.endswith(LEFT_BY_KILLS)] == []
         found[user] = Counter()
         for row in await index.rows(account.id, INBOX):

@@ -21,6 +21,7 @@ from maillib.ports.directory import Account, AccountId
 from maillib.ports.hints import Hints
 from maillib.ports.index import Index, NewMessage, Retention, StoredMessage
 from maillib.ports.leases import Leases
+from tests.support.stored_mail import wrong_with
 
 ALICE, BOB = AccountId(1), AccountId(2)
 WHEN = datetime(2024, 2, 29, 12, 30, 15, tzinfo=UTC)
@@ -72,7 +73,7 @@ async def open_embedded(state_dir: Path) -> AsyncIterator[Store]:
     try:
         yield Store(index, blobs, leases, hints, quotas, clock)
         for account in (ALICE, BOB):
-            assert await index.check(account) == []
+            assert wrong_with(state_dir, account) == []
     finally:
         for engine in (hints, index, blobs, leases):
             await engine.close()

@@ -14,6 +14,7 @@ from maillib.embedded.index import EmbeddedIndex
 from maillib.errors import NotFound, StoreDamaged
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.index import INBOX, NewMessage, Uid
+from tests.support.stored_mail import wrong_with
 
 ALICE = AccountId(1)
 
@@ -139,7 +140,7 @@ def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
         index = EmbeddedIndex(tmp_path, account_of)
         await deliver(tmp_path, index, ALICE, "a")
         await deliver(tmp_path, index, ALICE, "b", "c")
-        assert await index.check(ALICE) == []
+        assert wrong_with(tmp_path, ALICE) == []
         folder = tmp_path / "mail/1/1"
         (folder / "0000000001.eml").unlink()
         (folder / "0000000002.eml").unlink()
@@ -147,7 +148,7 @@ def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
         (tmp_path / "mail/loose" / f"{'1' * 32}.eml").write_bytes(b"of an append that was broken off")
         (folder / "0000000009.eml").hardlink_to(tmp_path / "mail/loose" / f"{'1' * 32}.eml")
         (folder / "notes.txt").write_bytes(b"")
-        assert await index.check(ALICE) == [
+        assert wrong_with(tmp_path, ALICE) == [
             "message 1 of mailbox 1 has no body",
             "message 2 of mailbox 1 has a body of 7 octets, not 4",
             f"{folder}/notes.txt belongs to no message",
@@ -165,7 +166,7 @@ def test_a_missing_body_does_not_stop_an_expunge(tmp_path: Path) -> None:
         await deliver(tmp_path, index, ALICE, "a")
         (tmp_path / "mail/1/1/0000000001.eml").unlink()
         assert (await index.expunge(ALICE, INBOX, [Uid(1)])).uids == [1]
-        assert await index.check(ALICE) == []
+        assert wrong_with(tmp_path, ALICE) == []
         await index.close()
 
     asyncio.run(main())
