@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 
 T = TypeVar("T")
 R = TypeVar("R")

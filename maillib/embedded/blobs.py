@@ -28,7 +28,7 @@ from maillib.embedded.files import (
     sync_directory,
     write_all,
 )
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 from maillib.errors import MailError, NotFound
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import AccountId

@@ -29,7 +29,8 @@ from maillib.embedded.answers import Answers
 from maillib.embedded.directory_tables import SCHEMA, Changes, Snapshot
 from maillib.embedded.files import FILE_MODE, make_directory, os_errors, refuse_network_file_system
 from maillib.embedded.passwords import Passwords, Stored, is_outdated
-from maillib.embedded.sqlite import Database, Threads, Watch
+from maillib.embedded.sqlite import Database, Watch
+from maillib.embedded.threads import Threads
 from maillib.errors import AddressError, AuthenticationFailed, Conflict, NotFound, TemporaryError
 from maillib.ports.credentials import check_password, check_password_hash
 from maillib.ports.directory import (

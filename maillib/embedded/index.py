@@ -19,7 +19,7 @@ from maillib.embedded.files import make_directory, refuse_network_file_system
 from maillib.embedded.hints import hints_folder, publish
 from maillib.embedded.lanes import Lanes
 from maillib.embedded.open_accounts import OpenAccounts
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 from maillib.errors import MailError, NotFound, StoreDamaged
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.flags import FlagChange

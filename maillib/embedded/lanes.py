@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")

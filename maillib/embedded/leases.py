@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from maillib.embedded.files import FILE_MODE, make_directory, os_errors, refuse_network_file_system
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 from maillib.errors import Conflict, TooSoon
 from maillib.ports.leases import Lease
 

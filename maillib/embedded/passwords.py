@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatchError
 
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 from maillib.errors import Transient
 from maillib.ports.credentials import MAX_PASSWORD_OCTETS
 

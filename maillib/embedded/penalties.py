@@ -27,7 +27,7 @@ from typing import TypeVar
 
 from maillib import maillog
 from maillib.embedded.files import FILE_MODE, make_directory, os_errors, write_all
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 from maillib.errors import Transient
 from maillib.ports import penalties
 from maillib.ports.penalties import Record

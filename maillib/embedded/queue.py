@@ -26,7 +26,7 @@ from maillib.embedded.queue_envelope import StoredEnvelope
 from maillib.embedded.queue_folders import Entry, SpoolFolders
 from maillib.embedded.queue_ids import new_id, time_of
 from maillib.embedded.queue_wake import Bell
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 from maillib.errors import LocalError, NotFound, StoreUnusable
 from maillib.ports.queue import Claim, Draft, Envelope, QueueId, QueueItem, QueueState
 

@@ -18,7 +18,7 @@ from maillib.embedded.queue_envelope import StoredEnvelope
 from maillib.embedded.queue_folders import SpoolFolders
 from maillib.embedded.queue_schedule import Schedule
 from maillib.embedded.queue_wake import Bell
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 from maillib.errors import TemporaryError
 from maillib.ports.queue import QueueId, QueueState
 

@@ -11,25 +11,17 @@ do not wait for our readers, nor our readers for their writers: that is what WAL
 
 Never open a database's file in any other way, not even to read it: closing it drops this process's POSIX locks on it.
 
-Leaves to others: the schema, the statements, which databases are open (`index`, `directory`).
+Leaves to others: the schema, the statements, which databases are open (`open_accounts`, `directory`), threads (`threads`).
 """
 
-import asyncio
-import functools
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import copy_context
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from maillib.errors import StoreDamaged, StoreFull, StoreUnusable, Transient
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 BUSY_TIMEOUT_S = 5.0
 """Transactions here last milliseconds: who waits longer waits for something broken, and a client waits with it."""
@@ -163,53 +155,6 @@ class Watch:
     def close(self) -> None:
         """Idempotent."""
         self._connection.close()
-
-
-class Threads:
-    """A bounded pool of threads for the blocking calls of one engine object."""
-
-    def __init__(self, name: str, count: int) -> None:
-        self._executor = ThreadPoolExecutor(count, thread_name_prefix=name)
-
-    async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `function`, run in a thread with the caller's context (its log lines keep their `conn`).
-
-        A cancellation is passed on only when the call has ended: whoever cleans up then does not close descriptors
-        that a thread still writes to.
-        """
-        loop = asyncio.get_running_loop()
-        call = self._executor.submit(functools.partial(copy_context().run, function, *args, **kwargs))
-        cancelled: asyncio.CancelledError | None = None
-        while not call.done():
-            ended: asyncio.Future[None] = loop.create_future()  # half of what `run_in_executor` and `wait` would cost
-            call.add_done_callback(functools.partial(_wake, loop, ended))
-            try:
-                await ended
-            except asyncio.CancelledError as error:
-                cancelled = error
-        if cancelled is not None:
-            raise cancelled from call.exception()
-        return call.result()
-
-    def begin(self, ended: Callable[[], None], function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Run `function`, which raises nothing, in a thread as `run` does; then call `ended` in the event loop."""
-        loop = asyncio.get_running_loop()
-        call = self._executor.submit(functools.partial(copy_context().run, function, *args, **kwargs))
-        call.add_done_callback(lambda _: loop.call_soon_threadsafe(ended))
-
-    async def close(self) -> None:
-        """Return when every call has ended. Idempotent."""
-        await asyncio.to_thread(self._executor.shutdown)
-
-
-def _wake(loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None], _: Future[T]) -> None:
-    """Tell, from a thread of the pool, who waits for `ended`."""
-    loop.call_soon_threadsafe(_set, ended)
-
-
-def _set(ended: asyncio.Future[None]) -> None:
-    if not ended.done():  # cancelled meanwhile
-        ended.set_result(None)
 
 
 def migrate(connection: sqlite3.Connection, schema: Schema) -> None:

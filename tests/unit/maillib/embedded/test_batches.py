@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from maillib.embedded.batches import Batches
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 
 
 def test_what_comes_while_one_is_served_is_served_together() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import pytest
 
 from maillib.embedded.lanes import Lanes
-from maillib.embedded.sqlite import Threads
+from maillib.embedded.threads import Threads
 from maillib.errors import Conflict, Transient
 
 

@@ -1,19 +1,17 @@
 """What `maillib.embedded.sqlite` promises to the modules that keep tables in it."""
 
-import asyncio
 import os
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
-from contextvars import ContextVar
 from pathlib import Path
 
 import pytest
 
 from maillib.embedded import sqlite as engine
-from maillib.embedded.sqlite import Database, Threads
+from maillib.embedded.sqlite import Database
 from maillib.errors import StoreFull, StoreUnusable, Transient
 
 ONE = (("CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT",),)
@@ -192,47 +190,3 @@ def test_creation_by_several_processes_at_once(tmp_path: Path) -> None:
         database = Database(tmp_path / f"{number}.sqlite3", ONE)
         assert texts(database) == ["a"] * 4
         database.close()
-
-
-def test_threads_run_off_the_loop() -> None:
-    """A call runs in another thread with the caller's context; its result and its exception come back."""
-    connection = ContextVar[str]("connection")
-
-    async def main() -> None:
-        threads = Threads("test", 2)
-        connection.set("c7")
-        assert await threads.run(connection.get) == "c7"
-        assert await threads.run(threading.get_ident) != threading.get_ident()
-        with pytest.raises(ZeroDivisionError):
-            await threads.run(lambda: 1 // 0)
-        await threads.close()
-        await threads.close()
-
-    asyncio.run(main())
-
-
-def test_a_cancelled_wait_ends_after_its_call() -> None:
-    """Cancelling the caller never leaves a call running behind its back, however often it is repeated."""
-
-    async def main() -> None:
-        threads = Threads("test", 1)
-        begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
-
-        def call() -> None:
-            begun.set()
-            go_on.wait()
-            ended.set()
-
-        task = asyncio.create_task(threads.run(call))
-        await asyncio.to_thread(begun.wait)
-        for _ in range(2):
-            task.cancel()
-            await asyncio.wait([task], timeout=0)
-            assert not task.done()
-        go_on.set()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert ended.is_set()
-        await threads.close()
-
-    asyncio.run(main())
