@@ -11,7 +11,7 @@ do not wait for our readers, nor our readers for their writers: that is what WAL
 
 Never open a database's file in any other way, not even to read it: closing it drops this process's POSIX locks on it.
 
-Leaves to others: the schema, the statements, which databases are open (`open_accounts`, `directory`), threads (`threads`).
+Leaves to others: the schema, the statements, which databases are open (`open_accounts`, `directory`), `threads`.
 """
 
 import sqlite3
