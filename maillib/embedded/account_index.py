@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maillib import maillog
-from maillib.embedded import account_changes as changes
+from maillib.embedded import account_messages
 from maillib.embedded import account_tables as tables
 from maillib.embedded.account_append import Append, Appending
 from maillib.embedded.account_change import Change
@@ -143,7 +143,7 @@ class AccountIndex:
 
     def changes(self, mailbox: MailboxKey, since: ModSeq, limit: int) -> Changes:
         with self.database.read() as transaction:
-            return changes.changes(transaction, mailbox, since, limit)
+            return account_messages.changes(transaction, mailbox, since, limit)
 
     # Mailboxes
 
@@ -205,12 +205,12 @@ class AccountIndex:
         unchanged_since: ModSeq | None = None,
     ) -> FlagsChanged:
         with self._changing() as change:
-            return changes.set_flags(change, mailbox, uids, how, flags, unchanged_since)
+            return account_messages.set_flags(change, mailbox, uids, how, flags, unchanged_since)
 
     def expunge(self, mailbox: MailboxKey, uids: Uids, *, only_deleted: bool = False) -> Expunged:
         """In one transaction; the files go after it, then the notes about them."""
         with self._changing() as change:
-            expunged = changes.expunge(
+            expunged = account_messages.expunge(
                 change, mailbox, uids, only_deleted=only_deleted, keep_tombstones=self._terms.retention.tombstones
             )
         if expunged.uids:
@@ -221,7 +221,9 @@ class AccountIndex:
         self, source: MailboxKey, uids: Uids, destination: MailboxKey, *, owner: str, quota_octets: int | None
     ) -> Copied:
         with self._changing() as change:
-            return changes.copy(change, self.path, source, uids, destination, owner=owner, quota_octets=quota_octets)
+            return account_messages.copy(
+                change, self.path, source, uids, destination, owner=owner, quota_octets=quota_octets
+            )
 
     def move(self, source: MailboxKey, uids: Uids, destination: MailboxKey) -> Copied:
         with self._changing() as change:
@@ -232,7 +234,7 @@ class AccountIndex:
 
     def _move(self, change: Change, source: MailboxKey, uids: Uids, destination: MailboxKey) -> Copied:
         keep = self._terms.retention.tombstones
-        return changes.move(change, self.path, source, uids, destination, keep_tombstones=keep)
+        return account_messages.move(change, self.path, source, uids, destination, keep_tombstones=keep)
 
     # How
 

@@ -1,4 +1,7 @@
-"""Changes of messages that an account has: flags, expunge, copy, move. Each within one transaction of the caller's."""
+"""What is done to messages that an account has: flags, expunge, copy, move; and what has changed since.
+
+Each within one transaction of the caller's. New messages are `account_append`'s, mailboxes `account_mailboxes`'.
+"""
 
 import sqlite3
 from collections.abc import Sequence
