@@ -13,7 +13,7 @@ from typing import Protocol
 
 from maillib import maillog
 from maillib.errors import PeerError
-from maillib.runtime.memory import HeapTrim
+from maillib.runtime.heap import HeapTrim
 from maillib.runtime.occupancy import Occupancy, Seat, Slot, mark_of, network_of
 from maillib.settings.service import Limits
 

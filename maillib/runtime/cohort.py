@@ -26,7 +26,7 @@ STEADY_S = 60.0
 """A worker that lived that long did not die at its start: the count begins anew."""
 
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072"}
-"""Environment of a worker: what is larger comes from the system and goes back there, see `memory`."""
+"""Environment of a worker: what is larger comes from the system and goes back there, see `heap`."""
 
 CHANNEL_FD = 3
 """The channel's descriptor in a worker."""

@@ -27,7 +27,7 @@ from maillib import control, maillog
 from maillib.command_socket import Client, CommandSocket
 from maillib.control import Message, Verb, WorkerState
 from maillib.errors import ConfigError, MailError, Transient
-from maillib.runtime import channel, cohort, listeners, places, resume, takeover
+from maillib.runtime import channel, cohort, folders, listeners, resume, takeover
 from maillib.runtime.changeover import Changeover
 from maillib.runtime.cohort import Cohort, Handed, Worker
 from maillib.runtime.occupancy import Occupancy
@@ -73,7 +73,7 @@ class Master:
         self._started = control.now()
         self._name = file.service.name
         self._run = Path(file.service.run_dir)
-        self._log = places.log_file(file.service)
+        self._log = folders.log_file(file.service)
         self._selector = selectors.DefaultSelector()
         self._commands = CommandSocket(self._selector, self._command)
         self._signals: deque[int] = deque()
@@ -99,7 +99,7 @@ class Master:
 
     def start(self) -> None:
         """Raises ConfigError, Conflict (port taken), MailError."""
-        places.prepare(self._file.service)
+        folders.prepare(self._file.service)
         self._begin()
         self._listeners, self._predecessors = takeover.acquire(self._run, self._name, self._file.service.listen)
         for listener, _ in self._listeners:
@@ -538,7 +538,7 @@ class Master:
 
     def _rotate_log(self) -> None:
         try:
-            rotated = places.rotate_log(self._file.service)
+            rotated = folders.rotate_log(self._file.service)
         except OSError as error:
             maillog.problem(what="rotation of the log", error=str(error))
             return

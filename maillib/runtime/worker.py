@@ -23,7 +23,7 @@ import uvloop
 from maillib import control, maillog
 from maillib.control import Ended, Message, WorkerRecord, WorkerState
 from maillib.errors import ConfigError, MailError
-from maillib.runtime import channel, places
+from maillib.runtime import channel, folders
 from maillib.runtime.accepting import Acceptor
 from maillib.runtime.occupancy import Occupancy
 from maillib.runtime.service import Build, Registry, Service
@@ -71,7 +71,7 @@ class Setup:
         occupancy, config, *rest = descriptors
         self.file: ServiceFile = service.parse(channel.read_memory_file(config))
         self.config: ServiceConfig = self.file.service
-        maillog.open_log(places.log_file(self.config), self.config.name)
+        maillog.open_log(folders.log_file(self.config), self.config.name)
         slots, region, described = message["occupancy_slots"], message["region"], message["listeners"]
         assert isinstance(slots, int) and isinstance(region, int) and isinstance(described, list)
         self.occupancy = Occupancy(occupancy, slots)
