@@ -47,7 +47,7 @@ def load() -> "Build":
     from maillib.runtime.service import ConnectionInfo, ConnectionService
     from maillib.runtime.stream import StreamConnection
     from maillib.sessions.doorkeeper import Doorkeeper
-    from maillib.sessions.pop import PopSession, Ports, Terms
+    from maillib.sessions.pop import PopSession, Shared, Terms
     from maillib.sessions.pop_listing import Listings
     from maillib.settings.pop import PopSettings
 
@@ -60,7 +60,7 @@ def load() -> "Build":
         blobs = EmbeddedBlobs(state_dir)
         leases = EmbeddedLeases(state_dir)
         penalties = EmbeddedPenalties(state_dir)
-        ports = Ports(
+        shared = Shared(
             doorkeeper=Doorkeeper(directory, penalties),
             index=index,
             listings=Listings(index),
@@ -76,7 +76,7 @@ def load() -> "Build":
                 cleartext_login=info.listener.cleartext_login,
                 peer_host=info.peer_host,
             )
-            return StreamConnection(info, PopSession(settings, ports, terms), registry)
+            return StreamConnection(info, PopSession(settings, shared, terms), registry)
 
         async def close() -> None:
             for engine in (leases, blobs, index, penalties, directory):

@@ -33,8 +33,8 @@ LANGUAGE = "en"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ports:
-    """What the sessions of a process need of the store."""
+class Shared:
+    """What the sessions of a process have in common."""
 
     doorkeeper: Doorkeeper
     index: Index
@@ -59,10 +59,10 @@ class PopSession:
     """One connection."""
 
     def __init__(
-        self, settings: PopSettings, ports: Ports, terms: Terms, *, clock: Callable[[], float] = time.monotonic
+        self, settings: PopSettings, shared: Shared, terms: Terms, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._settings = settings
-        self._ports = ports
+        self._shared = shared
         self._terms = terms
         self._clock = clock
         self._core = Pop3Server()
@@ -230,12 +230,12 @@ class PopSession:
     async def _open(self, credentials: sasl.Credentials) -> Transaction:
         if credentials.acts_for_another:
             raise AuthenticationFailed(credentials.login)
-        ports = self._ports
-        account = await ports.doorkeeper.authenticate(
+        shared = self._shared
+        account = await shared.doorkeeper.authenticate(
             credentials.login, credentials.password, service="pop", host=self._terms.peer_host
         )
-        maildrop = await Maildrop.open(account, ports.index, ports.listings, ports.leases, self._settings)
-        return Transaction(maildrop, Messages(maildrop, ports.blobs), utf8=self._utf8)
+        maildrop = await Maildrop.open(account, shared.index, shared.listings, shared.leases, self._settings)
+        return Transaction(maildrop, Messages(maildrop, shared.blobs), utf8=self._utf8)
 
 
 def _lang(wanted: str | None) -> bytes:

@@ -16,7 +16,7 @@ from maillib.ports.blobs import Blobs
 from maillib.ports.index import INBOX, Index, NewMessage
 from maillib.ports.leases import Leases
 from maillib.sessions.doorkeeper import Doorkeeper
-from maillib.sessions.pop import PopSession, Ports, Terms
+from maillib.sessions.pop import PopSession, Shared, Terms
 from maillib.sessions.pop_listing import Listings
 from maillib.settings.pop import PopSettings
 
@@ -80,7 +80,7 @@ class PopWorld:
 
     def session(self, *, tls: bool = False) -> PopSession:
         self._listings = self._listings or Listings(self.index)
-        ports = Ports(
+        shared = Shared(
             doorkeeper=self.doorkeeper,
             index=self.index,
             listings=self._listings,
@@ -94,7 +94,7 @@ class PopWorld:
             cleartext_login=self.cleartext_login,
             peer_host="127.0.0.1",
         )
-        return PopSession(self.settings, ports, terms, clock=self.clock)
+        return PopSession(self.settings, shared, terms, clock=self.clock)
 
 
 class Sent:
