@@ -4,61 +4,25 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from maillib.address import Address
 from maillib.embedded import queue_claimer, queue_recovery
 from maillib.embedded.queue import EmbeddedQueue
 from maillib.embedded.queue_claims import Claims
+from maillib.embedded.queue_files import Folder
 from maillib.embedded.queue_folders import SpoolFolders
 from maillib.embedded.queue_wake import Bell
-from maillib.errors import LocalError, Transient
-from maillib.ports.queue import Claim, Envelope, QueueId, QueueState, Recipient
-
-START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-LONGEST_S = 4 * 3600.0
-
-
-class Queue(EmbeddedQueue):
-    """On a clock that stands still until told."""
-
-    def __init__(self, state_dir: Path) -> None:
-        self.now = START
-        super().__init__(state_dir, clock=lambda: self.now.timestamp(), longest_wait_s=LONGEST_S)
-
-
-async def put(queue: EmbeddedQueue) -> QueueId:
-    draft = queue.draft()
-    await draft.write(b"Subject: x\r\n\r\n")
-    await draft.commit(
-        Envelope(
-            sender=None,
-            recipients=(Recipient(address=Address.parse("bob@example.test")),),
-            queued=START,
-            account=None,
-            peer="local",
-        )
-    )
-    return draft.id
+from maillib.errors import Conflict, LocalError, Transient
+from maillib.ports.queue import Claim, QueueId, QueueState
+from tests.support.spool_on_disk import START, Queue, put, with_queue
 
 
 async def claimed(queue: EmbeddedQueue, limit: int = 10) -> list[QueueId]:
     return [claim.id for claim in await queue.claim(limit)]
-
-
-def with_queue(state_dir: Path, promise: Callable[[Queue], Awaitable[None]]) -> None:
-    async def main() -> None:
-        queue = Queue(state_dir)
-        try:
-            await promise(queue)
-        finally:
-            await queue.close()
-
-    asyncio.run(main())
 
 
 def counted(monkeypatch: pytest.MonkeyPatch, method: str) -> list[object]:
@@ -300,5 +264,48 @@ def test_an_end_without_a_claim(tmp_path: Path) -> None:
         with pytest.raises(LocalError):
             await other.done(claim)
         await other.close()
+
+    with_queue(tmp_path, promise)
+
+
+def test_start_reads_no_envelope(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start with many deferred messages opens none of them, and a new message is claimed at once."""
+    deferred = tmp_path / "spool" / "deferred"
+
+    async def promise(queue: Queue) -> None:
+        later = (START + timedelta(hours=1)).timestamp()
+        for number in range(2000):
+            path = deferred / f"{number:016d}.json"
+            path.touch()
+            os.utime(path, (later, later))
+        read: list[str] = []
+        whole = Folder.read
+
+        def spy(folder: Folder, name: str) -> bytes:
+            read.append(name)
+            return whole(folder, name)
+
+        monkeypatch.setattr(Folder, "read", spy)
+        assert await queue.claim(10) == []
+        queue_id = await put(queue)
+        await queue.wait(60)
+        assert [claim.id for claim in await queue.claim(10)] == [queue_id]
+        assert len(read) == 1
+
+    with_queue(tmp_path, promise)
+
+
+def test_several_queues_share_the_work(tmp_path: Path) -> None:
+    """Two claimers never get the same message, and between them they get all."""
+
+    async def promise(first: Queue) -> None:
+        second = Queue(tmp_path)
+        ids = [await put(first) for _ in range(30)]
+        batches = [await asyncio.gather(first.claim(5), second.claim(5)) for _ in range(8)]
+        claims = [claim.id for pair in batches for batch in pair for claim in batch]
+        assert sorted(claims) == sorted(ids)
+        with pytest.raises(Conflict):
+            await second.remove(ids[0])
+        await second.close()
 
     with_queue(tmp_path, promise)
