@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-import uvloop
 
 from maillib.settings.pop import PopSettings
 from tests.dialogs.runner import Script, SessionWire, SocketWire, play, scripts
 from tests.support import live_port, tls
+from tests.support.event_loops import LOOPS, NAMES
 from tests.support.pop_world import PopWorld
 
 SCRIPTS = scripts("pop")
@@ -56,7 +56,7 @@ def test_session_alone(script: Script, cut: Callable[[bytes], list[bytes]]) -> N
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop_factory", LOOPS, ids=NAMES)
 def test_live_port(script: Script, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
     """A connection answers as the script says, on either event loop."""
 

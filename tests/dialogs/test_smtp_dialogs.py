@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import pytest
-import uvloop
 
 from maillib.errors import StoreFull, Transient
 from maillib.settings.smtp import SmtpSettings
 from tests.dialogs.runner import Script, SessionWire, SocketWire, play, scripts
 from tests.support import tls as tls_ends
+from tests.support.event_loops import LOOPS, NAMES
 from tests.support.smtp_world import Role, SmtpWorld, Tls, furnish
 
 SCRIPTS = scripts("smtp")
@@ -90,7 +90,7 @@ def test_session_alone(script: Script, cut: Callable[[bytes], list[bytes]]) -> N
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
 @pytest.mark.parametrize("wire", [SocketWire, OctetWire], ids=["flights", "octets"])
-@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+@pytest.mark.parametrize("loop_factory", LOOPS, ids=NAMES)
 def test_live_port(
     script: Script, wire: type[SocketWire], loop_factory: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:

@@ -2,33 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 
 import pytest
-import uvloop
 
 from maillib.dialog import Carrier, Next
 from maillib.errors import PeerError
 from maillib.runtime import stream
 from tests.support import live_port, tls
+from tests.support.event_loops import Run
 from tests.support.live_port import LivePort
-
-Run = Callable[[Callable[[], Awaitable[None]]], None]
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine function on one of the loops, with a limit."""
-
-    async def limited(main: Callable[[], Awaitable[None]]) -> None:
-        async with asyncio.timeout(30):
-            await main()
-
-    def runs(main: Callable[[], Awaitable[None]]) -> None:
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(limited(main))
-
-    return runs
 
 
 class Lines:

@@ -3,40 +3,23 @@
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-import uvloop
 
 from maillib.runtime import stream
 from maillib.runtime.service import Session
 from maillib.settings.smtp import SmtpSettings
 from tests.support import tls
+from tests.support.event_loops import Run
 from tests.support.live_port import LivePort
 from tests.support.smtp_world import SmtpWorld
-
-Run = Callable[[Callable[[], Awaitable[None]]], None]
 
 GREETING = b"220 mail.example.test ESMTP Postroom\r\n"
 TO_DATA = b"HELO me\r\nMAIL FROM:<carol@elsewhere.test>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n"
 INVITED = b"354 End data with <CR><LF>.<CR><LF>\r\n"
 GOODBYE = b"421 4.3.2 mail.example.test shutting down\r\n"
-
-
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a coroutine function on one of the loops, with a limit."""
-
-    async def limited(main: Callable[[], Awaitable[None]]) -> None:
-        async with asyncio.timeout(30):
-            await main()
-
-    def runs(main: Callable[[], Awaitable[None]]) -> None:
-        with asyncio.Runner(loop_factory=request.param) as runner:
-            runner.run(limited(main))
-
-    return runs
 
 
 class Client:
