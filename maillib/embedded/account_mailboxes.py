@@ -9,7 +9,7 @@ from pathlib import Path
 from maillib.embedded import account_tables as tables
 from maillib.embedded.account_change import Change
 from maillib.embedded.account_notes import mailbox_list
-from maillib.embedded.files import DIRECTORY_MODE, os_errors, sync_directory
+from maillib.embedded.files import DIRECTORY_MODE, os_errors
 from maillib.embedded.sidecar import Gone, Sidecar
 from maillib.errors import Conflict, NotFound
 from maillib.ports.index import (
@@ -53,8 +53,7 @@ class Mailboxes:
         made = tables.mailbox(self._transaction, name)
         with os_errors():
             (self._folder / str(made.id)).mkdir(DIRECTORY_MODE, exist_ok=True)
-            sync_directory(self._folder)
-        self._listed()
+        self._listed()  # syncs the folder that both names are in
         self._change.changed[made.id] = made.highest_modseq
         return made
 

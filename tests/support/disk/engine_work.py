@@ -18,7 +18,7 @@ from maillib.embedded.directory import EmbeddedDirectory
 from maillib.embedded.index import EmbeddedIndex
 from maillib.embedded.queue import EmbeddedQueue
 from maillib.ports.directory import Account, AccountId, RemoveAlias
-from maillib.ports.index import INBOX, NewMessage
+from maillib.ports.index import INBOX, NewMessage, Uid
 from maillib.ports.queue import Envelope, QueueId, Recipient
 
 ACCOUNT = AccountId(1)
@@ -44,7 +44,7 @@ def no_link(*_: object, **__: object) -> None:
 
 
 async def index(state_dir: Path) -> None:
-    """A delivery by a link, one by a copy, and the removal of both."""
+    """Deliveries by a link and by a copy; a mailbox that is made, filled by COPY and MOVE, and deleted; an expunge."""
 
     async def account_of(account: AccountId) -> Account:
         address = Address.parse("alice@example.test")
@@ -58,6 +58,12 @@ async def index(state_dir: Path) -> None:
         await engine.append(ACCOUNT, INBOX, [message])
         stored(f"mail/{ACCOUNT}/index.sqlite3-wal")
         os.link = no_link
+    made = await engine.create(ACCOUNT, "Archive")
+    for change in (engine.copy, engine.move):
+        await change(ACCOUNT, INBOX, [Uid(1)], made.id)
+        stored(f"mail/{ACCOUNT}/index.sqlite3-wal")
+    await engine.delete(ACCOUNT, "Archive")
+    stored(f"mail/{ACCOUNT}/index.sqlite3-wal")
     await engine.expunge(ACCOUNT, INBOX, [row.uid for row in await engine.rows(ACCOUNT, INBOX)])
     stored(f"mail/{ACCOUNT}/index.sqlite3-wal")
     await engine.close()
@@ -87,8 +93,9 @@ async def directory(state_dir: Path) -> None:
 
 
 async def queue(state_dir: Path) -> None:
-    """A short message and a long one."""
+    """A short message and a long one, and the removal of both by hand."""
     engine = EmbeddedQueue(state_dir)
+    ids: list[QueueId] = []
     for size in (100, 200_000):
         draft = engine.draft()
         await draft.write(b"x" * size)
@@ -98,6 +105,9 @@ async def queue(state_dir: Path) -> None:
         )
         stored(f"spool/messages/{draft.id}.eml")
         stored(f"spool/incoming/{draft.id}.json")
+        ids.append(draft.id)
+    for queue_id in ids:
+        await engine.remove(queue_id)
     await engine.close()
 
 
