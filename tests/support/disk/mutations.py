@@ -20,7 +20,7 @@ RUNS = (*ENGINES, "workers")
 
 SPARE = {
     "EmbeddedPenalties.__init__: make_directory": "for a file of which nothing has to survive a power cut",
-    "SpoolFolders.__init__.<locals>.folder": "the folder made next syncs the same directory; the last, spare/, may be lost",
+    "SpoolFolders.__init__.<locals>.folder": "the next one syncs the same directory; the last, spare/, may be lost",
     "FileDraft._finish: os.fsync": "an early one: what is long is synced again, quickly, with its batch",
 }
 """Syncs that no promise needs, and why they are there."""
