@@ -214,8 +214,8 @@ def maildrop_taken_over(*, user: str) -> None:
 
 
 def bad_command(*, command: str, reply: str) -> None:
-    """The client broke the protocol; the first 80 characters of what it said."""
-    _emit("info", "bad-command", command=command[:80], reply=reply)
+    """The client broke the protocol; a `command` that we do not know is told as `unknown`: it may be a password."""
+    _emit("info", "bad-command", command=command, reply=reply)
 
 
 # Messages
@@ -254,7 +254,7 @@ def bounced(*, queue_id: str, to: str, dsn_id: str) -> None:
 
 
 def removed(*, queue_id: str) -> None:
-    """Nothing is left to do for the message, or an administrator removed it."""
+    """Nothing is left to do for the message: it is in the queue no longer."""
     _emit("info", "removed", queue_id=queue_id)
 
 
