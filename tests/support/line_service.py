@@ -10,7 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from maillib.errors import ConfigError
 from maillib.runtime.cohort import CHANNEL_FD
