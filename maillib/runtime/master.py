@@ -25,11 +25,12 @@ from typing import TextIO
 
 from maillib import control, maillog
 from maillib.command_socket import Client, CommandSocket
-from maillib.control import Message, Verb, WorkerState
-from maillib.errors import ConfigError, MailError, Transient
-from maillib.runtime import channel, cohort, folders, listeners, resume, takeover
+from maillib.control import Message, Verb
+from maillib.errors import ConfigError, Transient
+from maillib.runtime import folders, listeners, resume, takeover
 from maillib.runtime.changeover import Changeover
-from maillib.runtime.cohort import Cohort, Handed, Worker
+from maillib.runtime.cohort import Cohort, Worker
+from maillib.runtime.crew import Crew
 from maillib.runtime.occupancy import Occupancy
 from maillib.settings import service
 from maillib.settings.service import Listener, ServiceFile
@@ -43,12 +44,6 @@ AGENT_S = 0.3
 
 ASKING_S = 0.5
 """How long a client of the control socket may take to send its request before a restart leaves it behind."""
-
-CUT_GRACE_S = 15.0
-"""After its deadline a drainer says goodbye and ends; one that has not by then is killed."""
-
-LEAVING = 128
-"""Slots beyond the limit of connections: who makes room for others is there for a moment more."""
 
 LOG_CHECK_S = 30.0
 """How often the size of the log is looked at."""
@@ -78,15 +73,13 @@ class Master:
         self._commands = CommandSocket(self._selector, self._command)
         self._signals: deque[int] = deque()
         self._listeners: list[tuple[Listener, socket.socket]] = []
-        self._occupancy: Occupancy | None = None
-        self._current = Cohort(config_argument.resolve(), file)
-        self._old: list[Cohort] = []
+        current = Cohort(config_argument.resolve(), file)
+        self._crew = Crew(script, file.service, self._selector, current, self)
         self._changeover: Changeover | None = None
         self._waiting: deque[tuple[Client | None, Message]] = deque()
         """Reloads and restarts that came during another one."""
         self._predecessors = takeover.Predecessors()
         self._said_ready = False
-        self._last_error: str | None = None
         self._execute_by: float | None = None
         """Monotonic time at which this image is left, whoever is still asking something; None: not at all."""
         self._execute_for: Client | None = None
@@ -106,7 +99,7 @@ class Master:
             maillog.listener_open(address=listener.address)
         control.sweep(self._run, self._name)
         self._commands.listen(control.master_socket(self._run, self._name))
-        self._fill(self._current)
+        self._crew.fill(self._crew.current)
 
     def resume(self, memory: int) -> None:
         """Go on as the image before left it."""
@@ -114,11 +107,7 @@ class Master:
         self._begin()
         self._started = estate.started
         self._listeners = estate.listeners
-        self._occupancy = Occupancy(estate.occupancy, estate.occupancy_slots)
-        self._current, *self._old = estate.cohorts
-        for one in estate.cohorts:
-            for worker in one.workers.values():
-                self._watch(worker)
+        self._crew.adopt(estate.cohorts, Occupancy(estate.occupancy, estate.occupancy_slots))
         self._commands.adopt(estate.control, control.master_socket(self._run, self._name))
         if estate.client is not None:
             Client(estate.client).answer({"ok": True})
@@ -148,37 +137,36 @@ class Master:
                 self._signal(self._signals.popleft())
             self._reap()
             self._tick()
-            if self._stop_began is not None and not self._all_workers():
+            if self._stop_began is not None and not self._crew.workers():
                 break
         self._commands.close()
         return 0
 
     def _patience(self) -> float:
         now = time.monotonic()
-        times = [self._next_log_check, self._current.respawn_at, self._detach_at, self._execute_by]
+        times = [self._next_log_check, self._detach_at, self._execute_by, *self._crew.dates()]
         if self._changeover is not None:
             times.append(self._changeover.give_up_at)
-        times += [one.deadline + CUT_GRACE_S for one in self._old if one.deadline is not None]
         return max(0.0, min(time_ for time_ in times if time_ is not None) - now)
 
     def _tick(self) -> None:
         now = time.monotonic()
+        self._crew.keep_dates(now, stopping=self._stop_began is not None)
         if self._stop_began is None:
-            if self._current.respawn_at is not None and now >= self._current.respawn_at:
-                self._fill(self._current)
             if self._changeover is not None:
                 self._changeover.tick(now)
         elif self._detach_at is not None and now >= self._detach_at:
             self._detach()
-        for one in self._old:
-            if one.deadline is not None and now > one.deadline + CUT_GRACE_S:
-                for worker in one.workers.values():
-                    os.kill(worker.pid, signal.SIGKILL)
         if self._execute_by is not None and (now >= self._execute_by or not self._commands.clients):
             self._execute_anew()
         if now >= self._next_log_check:
             self._next_log_check = now + LOG_CHECK_S
             self._rotate_log()
+
+    def _reap(self) -> None:
+        self._crew.reap()
+        if self._changeover is not None:
+            self._changeover.reaped()
 
     def _signal(self, number: int) -> None:
         if number == signal.SIGHUP:
@@ -188,144 +176,39 @@ class Master:
             if self._stop_began is None:
                 self._stop(refuse=True)
             elif number == signal.SIGINT:
-                self._hurry()  # Ctrl-C again
+                self._crew.hurry()  # Ctrl-C again
 
-    # Workers
+    # What a crew asks of its master
 
-    def _all_workers(self) -> list[Worker]:
-        cohorts = [self._current, *self._old, *([self._changeover.coming] if self._changeover else [])]
-        return [worker for one in cohorts for worker in one.workers.values()]
-
-    def _fill(self, one: Cohort) -> None:
-        """Start the workers that the cohort lacks."""
-        one.respawn_at = None
-        tls = one.file.service.tls
-        one.certificate = tls.certificate_digest() if tls is not None else None
-        slots = max(1024, one.file.service.limits.connections + LEAVING)
-        if self._occupancy is None or self._occupancy.slots < slots:
-            self._occupancy = Occupancy.create(slots)  # sessions that are open are counted no more: they drain
-        while len(one.workers) < one.file.service.processes:
-            handed = Handed(tuple(self._sockets_for(one)), self._occupancy.descriptor, self._occupancy.slots)
-            try:
-                region = cohort.free_region(self._all_workers())
-                worker = cohort.spawn(self._script, one, handed, self._log, region)
-            except (MailError, OSError) as error:
-                self._last_error = str(error)
-                maillog.problem(what="start of a worker", error=str(error))
-                self._say(f"a worker cannot be started: {error}", sys.stderr)
-                one.deaths += 1
-                one.respawn_at = time.monotonic() + cohort.PAUSES_S[-1]
-                return
-            one.workers[worker.pid] = worker
-            self._watch(worker)
-
-    def _sockets_for(self, one: Cohort) -> list[tuple[Listener, socket.socket]]:
+    def sockets_for(self, one: Cohort) -> list[tuple[Listener, socket.socket]]:
         """The cohort's own view of each listener (role and TLS may differ), with the socket of that address."""
         sockets = {(listener.host, listener.port): sock for listener, sock in self._listeners}
         if self._changeover is not None and self._changeover.coming is one:
             sockets |= self._changeover.opened
         return [(listener, sockets[listener.host, listener.port]) for listener in one.file.service.listen]
 
-    def _watch(self, worker: Worker) -> None:
-        self._selector.register(worker.channel, selectors.EVENT_READ, lambda: self._hear(worker))
-
-    def _hear(self, worker: Worker) -> None:
-        if worker.channel.fileno() < 0:
-            return  # forgotten by what was handled a moment before
-        try:
-            heard = channel.receive(worker.channel)
-        except BlockingIOError:
-            return
-        except Transient as error:
-            self._distrust(worker, str(error))
-            return
-        if heard is None:
-            self._selector.unregister(worker.channel)  # it has ended, or is about to: the reaper sees to it
-            worker.channel.close()
-            return
-        message, descriptors = heard
-        for fd in descriptors:  # ours send none
-            os.close(fd)
-        if "error" in message:
-            self._last_error = str(message["error"])
-            if self._changeover is not None and worker.pid in self._changeover.coming.workers:
-                self._changeover.fail(self._last_error)
-        elif message.get("state") in tuple(WorkerState):
-            worker.state = WorkerState(str(message["state"]))
-            if worker.state is WorkerState.READY:
-                self._became_ready()
-
-    def _distrust(self, worker: Worker, error: str) -> None:
-        """It says what our code does not say: whoever speaks in its place has to end."""
-        self._last_error = error
-        maillog.problem(what=f"worker {worker.pid}", error=error)
-        if worker in self._all_workers():  # else it has ended, and its pid may be somebody else's
-            os.kill(worker.pid, signal.SIGKILL)
-
-    def _became_ready(self) -> None:
+    def became_ready(self) -> None:
         if self._changeover is not None and self._changeover.coming.is_ready:
             self._changeover.all_ready()
-        elif self._current.is_ready:
+        elif self._crew.current.is_ready:
             if not self._said_ready:
                 self._say_ready()
-            self._last_error = None
+            self._crew.last_error = None
             self._predecessors.tell_taken()
 
-    def _say_ready(self) -> None:
-        self._said_ready = True
-        where = ", ".join(listener.address for listener, _ in self._listeners)
-        self._say("ready" + (f" on {where}" if where else ""), sys.stdout)
+    def coming_failed(self, error: str) -> None:
+        if self._changeover is not None:
+            self._changeover.fail(error)
 
-    def _say(self, words: str, to: TextIO) -> None:
+    def say(self, words: str, to: TextIO) -> None:
         """For whoever started us in a shell; under supervisord it goes to NAME.out."""
         with contextlib.suppress(OSError):  # nobody reads it any more
             print(f"{self._name}: {words}", file=to, flush=True)
 
-    def _reap(self) -> None:
-        for one in [self._current, *self._old, *([self._changeover.coming] if self._changeover else [])]:
-            for pid in list(one.workers):
-                if pid not in one.workers:
-                    continue  # a new worker, ended because another one had failed
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    self._ended(one, one.workers.pop(pid), status)
-        self._old = [one for one in self._old if one.workers]
-        if self._changeover is not None:
-            self._changeover.reaped()
-
-    def _ended(self, one: Cohort, worker: Worker, status: int) -> None:
-        while worker.channel.fileno() >= 0 and self._has_message(worker):
-            self._hear(worker)  # its last words may tell why
-        self.forget(worker)
-        if one.deadline is not None:
-            return
-        code = os.waitstatus_to_exitcode(status)
-        text = f"signal {-code}" if code < 0 else f"status {code}"
-        if self._changeover is not None and one is self._changeover.coming:
-            self._changeover.fail(self._last_error or f"a new worker ended with {text} before it was ready")
-            return
-        pause = one.count_death(worker)
-        self._last_error = self._last_error or f"worker ended with {text}"
-        maillog.worker_died(pid=worker.pid, status=text, pause_s=pause)
-        self._say(f"a worker ended ({text}): {self._last_error}", sys.stderr)
-
-    def forget(self, worker: Worker) -> None:
-        """Leave no trace of a worker that has ended, however it ended."""
-        if worker.channel.fileno() >= 0:
-            self._selector.unregister(worker.channel)
-            worker.channel.close()
-        if self._occupancy is not None:
-            self._occupancy.clear(worker.region)
-        try:
-            control.worker_socket(self._run, self._name, worker.pid).unlink(missing_ok=True)
-            control.worker_record(self._run, self._name, worker.pid).unlink(missing_ok=True)
-        except OSError as error:  # a disk that can only be read now is no reason to end: `sweep` removes them later
-            maillog.problem(what=f"records of worker {worker.pid}", error=str(error))
-
-    def _has_message(self, worker: Worker) -> bool:
-        with selectors.DefaultSelector() as one:
-            one.register(worker.channel, selectors.EVENT_READ)
-            return bool(one.select(0))
+    def _say_ready(self) -> None:
+        self._said_ready = True
+        where = ", ".join(listener.address for listener, _ in self._listeners)
+        self.say("ready" + (f" on {where}" if where else ""), sys.stdout)
 
     # Commands
 
@@ -347,38 +230,28 @@ class Master:
             client.fail(f"unknown verb {verb!r}")
 
     def _status(self) -> Message:
-        coming = self._changeover.coming if self._changeover else None
-        cohorts = [one for one in (self._current, coming, *self._old) if one is not None]
-        state = "draining" if self._stop_began is not None else "running" if self._current.is_ready else "starting"
+        current, occupancy = self._crew.current, self._crew.occupancy
+        state = "draining" if self._stop_began is not None else "running" if current.is_ready else "starting"
         return {
             "ok": True,
             "service": self._name,
             "pid": os.getpid(),
             "version": VERSION,
             "code": self._code,
-            "generation": self._current.file.generation,
-            "digest": self._current.file.digest,
-            "config": os.fspath(self._current.config),
-            "certificate": self._current.certificate,
+            "generation": current.file.generation,
+            "digest": current.file.digest,
+            "config": os.fspath(current.config),
+            "certificate": current.certificate,
             "started": self._started,
             "state": state,
-            "processes": self._current.file.service.processes,
-            "workers": [self._worker_status(one, worker) for one in cohorts for worker in one.workers.values()],
+            "processes": current.file.service.processes,
+            "workers": self._crew.status(),
             "listeners": [
                 {"address": listener.address, "role": listener.role, "tls": listener.tls}
-                for listener in self._current.file.service.listen
+                for listener in current.file.service.listen
             ],
-            "connections": self._occupancy.taken() if self._occupancy else 0,
-            "last_error": self._last_error,
-        }
-
-    def _worker_status(self, one: Cohort, worker: Worker) -> Message:
-        return {
-            "pid": worker.pid,
-            "generation": one.file.generation,
-            "state": worker.state,
-            "sessions": self._occupancy.taken_in(worker.region) if self._occupancy else 0,
-            "deadline": one.deadline,
+            "connections": occupancy.taken() if occupancy else 0,
+            "last_error": self._crew.last_error,
         }
 
     # Reload and restart
@@ -403,10 +276,11 @@ class Master:
         self._changeover = Changeover(
             coming=Cohort(path, file), client=client, anew=request.get("verb") == Verb.RESTART, master=self
         )
+        self._crew.coming = self._changeover.coming
         self._changeover.tick(time.monotonic())
 
     def _refuse_change(self, client: Client | None, error: str) -> None:
-        self._last_error = error
+        self._crew.last_error = error
         maillog.problem(what="reload", error=error)
         if client is not None:
             client.fail(error)
@@ -422,15 +296,18 @@ class Master:
         return self._config_argument
 
     def draining_cohorts(self) -> int:
-        return len(self._old)
+        return len(self._crew.old)
 
     def listening_on(self) -> set[tuple[str, int]]:
         return {(listener.host, listener.port) for listener, _ in self._listeners}
 
     def fill(self, one: Cohort) -> None:
-        self._fill(one)
+        self._crew.fill(one)
         if one.respawn_at is not None and self._changeover is not None:
-            self._changeover.fail(self._last_error or "a worker could not be started")
+            self._changeover.fail(self._crew.last_error or "a worker could not be started")
+
+    def forget(self, worker: Worker) -> None:
+        self._crew.forget(worker)
 
     def cut_over(self, coming: Cohort, opened: takeover.Sockets) -> None:
         """From here on `coming` serves; the cohort before it takes no more and drains."""
@@ -438,12 +315,12 @@ class Master:
         self._listeners = [(one, sockets.pop((one.host, one.port))) for one in coming.file.service.listen]
         for sock in sockets.values():  # no longer declared
             listeners.refuse_from_now_on(sock)
-        leaving, self._current = self._current, coming
+        leaving, self._crew.current = self._crew.current, coming
         self._file = coming.file
-        self._last_error = None
-        self._drain(leaving, reason="reload")
+        self._crew.last_error = None
+        self._crew.drain(leaving, reason="reload")
         if leaving.workers:
-            self._old.insert(0, leaving)
+            self._crew.old.insert(0, leaving)
 
     def execute_when_quiet(self, client: Client | None) -> None:
         """Leave this image once nobody is in the middle of asking something: those would get no answer."""
@@ -451,14 +328,15 @@ class Master:
         self._execute_by = time.monotonic() + ASKING_S
 
     def _execute_anew(self) -> None:
-        assert self._occupancy is not None and self._commands.sock is not None
+        occupancy = self._crew.occupancy
+        assert occupancy is not None and self._commands.sock is not None
         client, self._execute_for, self._execute_by = self._execute_for, None, None
         estate = resume.Estate(
             started=self._started,
             listeners=self._listeners,
-            cohorts=[self._current, *self._old],
-            occupancy=self._occupancy.descriptor,
-            occupancy_slots=self._occupancy.slots,
+            cohorts=[self._crew.current, *self._crew.old],
+            occupancy=occupancy.descriptor,
+            occupancy_slots=occupancy.slots,
             control=self._commands.sock,
             client=client.stream if client else None,
             waiting=[(waiting.stream if waiting else None, request) for waiting, request in self._waiting],
@@ -473,7 +351,7 @@ class Master:
         """Take the next one that waits."""
         if failure is not None:
             self._refuse_change(None, failure)
-        self._changeover = None
+        self._changeover = self._crew.coming = None
         self._take_waiting()
 
     def _take_waiting(self) -> None:
@@ -481,13 +359,6 @@ class Master:
             self._change(*self._waiting.popleft())
 
     # The end
-
-    def _drain(self, one: Cohort, *, reason: str) -> None:
-        limit_s = one.file.service.stop.drain
-        one.deadline = control.monotonic() + limit_s
-        for worker in one.workers.values():
-            if not channel.send(worker.channel, {"do": "drain", "limit_s": limit_s, "reason": reason}):
-                os.kill(worker.pid, signal.SIGTERM)
 
     def _stop(self, *, refuse: bool) -> None:
         """Take no more. `refuse` False: a successor serves the same sockets, which must stay open."""
@@ -505,14 +376,15 @@ class Master:
         for client, _ in self._waiting:
             if client is not None:
                 client.fail("the service is stopping")
-        self._drain(self._current, reason="stop")
-        self._old.insert(0, self._current)
-        self._current = Cohort(self._current.config, self._current.file)
+        leaving = self._crew.current
+        self._crew.drain(leaving, reason="stop")
+        self._crew.old.insert(0, leaving)
+        self._crew.current = Cohort(leaving.config, leaving.file)
 
     def _detach(self) -> None:
         """Leave the drainers to the agent, or wait for them here."""
         self._detach_at = None
-        pids: list[object] = [worker.pid for worker in self._all_workers()]
+        pids: list[object] = [worker.pid for worker in self._crew.workers()]
         try:
             answer = control.ask(
                 control.agent_socket(self._run),
@@ -523,16 +395,9 @@ class Master:
             answer = {}
         if not answer.get("ok"):
             return
-        for worker in self._all_workers():
-            channel.send(worker.channel, {"do": "detach"})
+        self._crew.tell_all({"do": "detach"})
         self._commands.close()
         sys.exit(0)
-
-    def _hurry(self) -> None:
-        for one in self._old:
-            one.deadline = control.monotonic()
-            for worker in one.workers.values():
-                channel.send(worker.channel, {"do": "drain", "limit_s": 0, "reason": "stop"})
 
     # Logs
 
@@ -547,5 +412,4 @@ class Master:
 
     def _reopen_logs(self) -> None:
         maillog.reopen()
-        for worker in self._all_workers():
-            channel.send(worker.channel, {"do": "reopen"})
+        self._crew.tell_all({"do": "reopen"})
