@@ -34,10 +34,6 @@ class Script:
     preparations: list[tuple[str, str]]
     steps: list[Step]
 
-    @property
-    def needs_tls(self) -> bool:
-        return any((step.kind, step.text) == ("!", "tls") for step in self.steps)
-
 
 class Wire(Protocol):
     """The client's end of a connection."""
@@ -159,10 +155,12 @@ class SessionWire:
 
 
 class _Collector:
-    def __init__(self, into: bytearray) -> None:
-        self._into = into
+    """A carrier without a connection."""
 
     cipher = None
+
+    def __init__(self, into: bytearray) -> None:
+        self._into = into
 
     async def send(self, data: bytes) -> None:
         self._into += data
