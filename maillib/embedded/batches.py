@@ -18,24 +18,27 @@ R = TypeVar("R")
 
 
 class Batches(Generic[T, R]):
-    """One kind of call, one batch at a time. For one event loop."""
+    """One kind of call. For one event loop."""
 
-    def __init__(self, threads: Threads, serve: Callable[[Sequence[T]], Sequence[R | Exception]], *, most: int) -> None:
+    def __init__(
+        self, threads: Threads, serve: Callable[[Sequence[T]], Sequence[R | Exception]], *, most: int, lanes: int = 1
+    ) -> None:
         """`serve` runs in a thread: for each item, in order, its result or what to raise to its caller. What it raises
-        itself is raised to all callers of that batch. `most`: items in one batch.
+        itself is raised to all callers of that batch. `most`: items in one batch; `lanes`: batches at the same time.
         """
         self._threads = threads
         self._serve = serve
         self._most = most
+        self._free_lanes = lanes
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
-        self._serving: asyncio.Task[None] | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     async def call(self, item: T) -> R:
         """The result for `item`. A cancellation is passed on only when the call has ended, see `Threads.run`."""
         ended: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, ended))
-        if self._serving is None:
-            self._serving = asyncio.create_task(self._serve_waiting())
+        if self._free_lanes:
+            self._begin()
         cancelled: asyncio.CancelledError | None = None
         while not ended.done():
             try:
@@ -45,6 +48,12 @@ class Batches(Generic[T, R]):
         if cancelled is not None:
             raise cancelled from ended.exception()
         return ended.result()
+
+    def _begin(self) -> None:
+        self._free_lanes -= 1
+        task = asyncio.create_task(self._serve_waiting())
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve_waiting(self) -> None:
         """Serve batch after batch until nobody waits."""
@@ -61,4 +70,4 @@ class Batches(Generic[T, R]):
                     ended.set_exception(result)
                 else:
                     ended.set_result(result)
-        self._serving = None
+        self._free_lanes += 1

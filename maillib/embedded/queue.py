@@ -21,7 +21,7 @@ from maillib.embedded import queue_check
 from maillib.embedded.blobs import spool_ref
 from maillib.embedded.queue_check import SpoolFindings
 from maillib.embedded.queue_claimer import Claimer
-from maillib.embedded.queue_drafts import Acceptance, FileDraft
+from maillib.embedded.queue_drafts import FileDraft, Intake
 from maillib.embedded.queue_envelope import StoredEnvelope
 from maillib.embedded.queue_folders import Entry, SpoolFolders
 from maillib.embedded.queue_ids import new_id, time_of
@@ -58,17 +58,17 @@ class EmbeddedQueue:
             self._folders.close()
             raise
         self._threads = Threads("queue", _THREADS)
-        self._acceptance = Acceptance(self._folders, self._bell, self._threads)
+        self._intake = Intake(self._folders, self._bell, self._threads)
         self._becoming = asyncio.Lock()
         self._claimer: Claimer | None = None
 
     def draft(self, queue_id: QueueId | None = None) -> Draft:
-        return FileDraft(self._acceptance, queue_id or new_id(self._clock()), again=queue_id is not None)
+        return FileDraft(self._intake, queue_id or new_id(self._clock()), again=queue_id is not None)
 
     async def check_room(self, octets: int) -> None:
-        if not self._acceptance.room.is_fresh:
-            await self._threads.run(self._acceptance.room.look)
-        self._acceptance.room.ask(octets)
+        if not self._intake.room.is_fresh:
+            await self._threads.run(self._intake.room.look)
+        self._intake.room.ask(octets)
 
     async def claim(self, limit: int) -> Sequence[Claim]:
         async with self._becoming:

@@ -1,8 +1,12 @@
 """Making messages ours, many at a time: what stands between the last octet and the 250.
 
+A small message is written into the kernel's memory by the event loop itself (`write`): handing some 15 short system
+calls to a thread, which then has to wait for the interpreter after each of them, takes five times as long. Whatever
+waits for the disk is done in a thread (`accept`).
+
 Guarantees: when `accept` has returned, each message that it did not fail is on disk, by strict POSIX: its body synced,
 then the folder that names it; its envelope synced, then the rename into incoming/, then that folder. A folder is synced
-once for all. What fails one message fails no other, and nothing is left of what has failed. All of it blocks.
+once for all. What fails one message fails no other, and nothing is left of what has failed.
 
 Why in this order, and what it costs: docs/decisions/0005-batches-in-the-spool.md.
 """
@@ -54,16 +58,16 @@ def begin_body(folders: SpoolFolders, queue_id: QueueId, *, again: bool) -> int:
     return fd
 
 
-def accept(folders: SpoolFolders, room: Room, messages: Sequence[NewMessage]) -> list[TemporaryError | None]:
-    """For each message, in order, why it was not accepted; None: it is ours."""
-    batch = [_Acceptance(folders, message) for message in messages]
+def accept(folders: SpoolFolders, batch: "Sequence[Acceptance]") -> list[TemporaryError | None]:
+    """For each message, in order, why it was not accepted; None: it is ours. Blocks; several batches may be accepted
+    at the same time.
+    """
     try:
-        room.look()
-        _each(batch, lambda one: one.write(room))
-        _each(batch, _Acceptance.sync_body)
+        _each(batch, Acceptance.write)
+        _each(batch, Acceptance.sync_body)
         _all(batch, folders.messages.sync)
-        _each(batch, _Acceptance.sync_envelope)
-        _each(batch, _Acceptance.publish)
+        _each(batch, Acceptance.sync_envelope)
+        _each(batch, Acceptance.publish)
         _all(batch, folders.incoming.sync)
     except BaseException:
         for one in batch:
@@ -75,19 +79,16 @@ def accept(folders: SpoolFolders, room: Room, messages: Sequence[NewMessage]) ->
     return [one.error for one in batch]
 
 
-def _each(batch: "Sequence[_Acceptance]", step: "Callable[[_Acceptance], None]") -> None:
+def _each(batch: "Sequence[Acceptance]", step: "Callable[[Acceptance], None]") -> None:
     for one in batch:
         if one.goes_on:
             try:
                 step(one)
             except OSError as error:
                 one.fail(error)
-            except TemporaryError as error:
-                one.error = error
-                one.undo()
 
 
-def _all(batch: "Sequence[_Acceptance]", sync: Callable[[], None]) -> None:
+def _all(batch: "Sequence[Acceptance]", sync: Callable[[], None]) -> None:
     try:
         sync()
     except OSError as error:
@@ -95,26 +96,42 @@ def _all(batch: "Sequence[_Acceptance]", sync: Callable[[], None]) -> None:
             one.fail(error)
 
 
-class _Acceptance:
-    """The steps of one message. They raise OSError, StoreFull, Transient, StoreUnusable."""
+class Acceptance:
+    """The steps of one message. Those after `write` raise OSError."""
 
-    def __init__(self, folders: SpoolFolders, message: NewMessage) -> None:
+    def __init__(self, folders: SpoolFolders, room: Room, message: NewMessage) -> None:
+        self.id = message.stored.id
         self._folders = folders
+        self._room = room
         self._message = message
-        self._id = message.stored.id
         self._body = message.fd
         self._envelope: int | None = None
+        self._is_written = False
         self._is_queued = False
         """By an earlier attempt. Both folders are synced for it too: that attempt may not have come so far."""
         self.error: TemporaryError | None = None
+        """Why it is not accepted; nothing of it is left then."""
 
     @property
     def goes_on(self) -> bool:
         return self.error is None and not self._is_queued
 
-    def write(self, room: Room) -> None:
-        """Both files, under names that nobody takes for a message, and on their way to the disk."""
-        folders, message, queue_id = self._folders, self._message, self._id
+    def write(self) -> None:
+        """Both files, under names that nobody takes for a message, and on their way to the disk. Idempotent. Waits for
+        nothing, unless the message is large or may have been accepted before. What is wrong is in `error`.
+        """
+        if not self._is_written:
+            self._is_written = True
+            try:
+                self._write()
+            except OSError as error:
+                self.fail(error)
+            except TemporaryError as error:
+                self.error = error
+                self.undo()
+
+    def _write(self) -> None:
+        folders, message, queue_id = self._folders, self._message, self.id
         if message.again and folders.messages.has(f"{queue_id}.eml") and folders.find(queue_id) is not None:
             folders.messages.remove(f"{queue_id}.eml.tmp")
             self._is_queued = True
@@ -122,7 +139,8 @@ class _Acceptance:
         text = encode(message.stored)
         if len(text) > MAX_OCTETS:
             raise StoreUnusable(f"{queue_id}: an envelope of {len(text)} octets; {MAX_OCTETS} are the most")
-        room.take(len(message.octets))
+        self._room.look()
+        self._room.ask(len(message.octets))
         if self._body is None:
             self._body = begin_body(folders, queue_id, again=message.again)
         write_all(self._body, message.octets)
@@ -157,12 +175,12 @@ class _Acceptance:
     def publish(self) -> None:
         """The rename that makes it ours."""
         incoming = self._folders.incoming
-        incoming.rename(f"{self._id}.json.tmp", incoming, f"{self._id}.json")
+        incoming.rename(f"{self.id}.json.tmp", incoming, f"{self.id}.json")
 
     def fail(self, error: OSError) -> None:
         if self.error is None:
             if error.filename is None:
-                error.filename = f"{self._folders.messages.path}/{self._id}.eml"
+                error.filename = f"{self._folders.messages.path}/{self.id}.eml"
             self.error = translated(error)
             self.error.__cause__ = error
             self.undo()
@@ -171,7 +189,7 @@ class _Acceptance:
         """Leave nothing, unless the message is being delivered by now. What cannot be removed is left to the sweep."""
         if self._body is None or self._is_queued:
             return
-        messages, incoming, queue_id = self._folders.messages, self._folders.incoming, self._id
+        messages, incoming, queue_id = self._folders.messages, self._folders.incoming, self.id
         try:
             incoming.remove(f"{queue_id}.json")
             incoming.remove(f"{queue_id}.json.tmp")

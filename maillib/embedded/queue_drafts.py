@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from maillib.embedded import queue_accept
 from maillib.embedded.batches import Batches
 from maillib.embedded.files import os_errors, write_all
-from maillib.embedded.queue_accept import NewMessage
+from maillib.embedded.queue_accept import Acceptance, NewMessage
 from maillib.embedded.queue_envelope import StoredEnvelope
 from maillib.embedded.queue_folders import SpoolFolders
 from maillib.embedded.queue_room import Room
@@ -25,8 +25,12 @@ MEMORY_OCTETS = 64 * 1024
 _MOST = 16
 """Messages in a batch. More would save nothing, and each has two files open."""
 
+_LANES = 2
+"""Batches that wait for the disk at the same time. With one, a message waits for the batch before it and for its own;
+with more, batches are smaller and each costs as much."""
 
-class Acceptance:
+
+class Intake:
     """Where the drafts of a process come together."""
 
     def __init__(self, folders: SpoolFolders, bell: Bell, threads: Threads) -> None:
@@ -34,25 +38,26 @@ class Acceptance:
         self.threads = threads
         self.room = Room(folders.messages)
         self._bell = bell
-        # One at a time: while one waits for the disk, the next one grows.
-        self._batches: Batches[NewMessage, None] = Batches(threads, self._accept, most=_MOST)
+        self._batches: Batches[Acceptance, None] = Batches(threads, self._accept, most=_MOST, lanes=_LANES)
 
     async def accept(self, message: NewMessage) -> None:
         """Raises StoreFull, Transient: nothing of it is left."""
-        await self._batches.call(message)
+        one = Acceptance(self.folders, self.room, message)
+        if not message.again:
+            one.write()
+        await self._batches.call(one)
 
-    def _accept(self, messages: Sequence[NewMessage]) -> list[TemporaryError | None]:
-        results = queue_accept.accept(self.folders, self.room, messages)
-        accepted = [message.stored.id for message, error in zip(messages, results, strict=True) if error is None]
-        self._bell.ring(accepted)
+    def _accept(self, batch: Sequence[Acceptance]) -> list[TemporaryError | None]:
+        results = queue_accept.accept(self.folders, batch)
+        self._bell.ring([one.id for one, error in zip(batch, results, strict=True) if error is None])
         return results
 
 
 class FileDraft:
     """The Draft port."""
 
-    def __init__(self, acceptance: Acceptance, queue_id: QueueId, *, again: bool) -> None:
-        self._acceptance = acceptance
+    def __init__(self, intake: Intake, queue_id: QueueId, *, again: bool) -> None:
+        self._intake = intake
         self._id = queue_id
         self._again = again
         self._pieces: list[bytes] = []
@@ -70,23 +75,23 @@ class FileDraft:
         self._held_octets += len(data)
         self._size_octets += len(data)
         if self._held_octets > MEMORY_OCTETS:
-            await self._acceptance.threads.run(self._flush)
+            await self._intake.threads.run(self._flush)
 
     async def commit(self, envelope: Envelope) -> None:
         if self._fd is not None:  # it is long: the others of its batch need not wait for so much of it
-            await self._acceptance.threads.run(self._finish)
+            await self._intake.threads.run(self._finish)
         stored = StoredEnvelope(id=self._id, envelope=envelope, size_octets=self._size_octets)
         message = NewMessage(stored=stored, octets=b"".join(self._pieces), fd=self._fd, again=self._again)
         self._fd = None
-        await self._acceptance.accept(message)
+        await self._intake.accept(message)
 
     async def abort(self) -> None:
         self._pieces.clear()
         if self._fd is not None:
-            await self._acceptance.threads.run(self._discard)
+            await self._intake.threads.run(self._discard)
 
     def _flush(self) -> None:
-        folders, room = self._acceptance.folders, self._acceptance.room
+        folders, room = self._intake.folders, self._intake.room
         try:
             room.look()
             room.ask(self._held_octets)
@@ -116,4 +121,4 @@ class FileDraft:
             os.close(self._fd)
             self._fd = None
             with os_errors():
-                self._acceptance.folders.messages.remove(f"{self._id}.eml.tmp")
+                self._intake.folders.messages.remove(f"{self._id}.eml.tmp")

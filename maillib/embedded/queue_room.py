@@ -56,9 +56,3 @@ class Room:
                 f"{self._folder.path}: no room for {octets} octets; the last {RESERVE_OCTETS} of the file system, and "
                 f"{RESERVE_INODES} of its inodes, are kept for mail that is here already"
             )
-
-    def take(self, octets: int) -> None:
-        """The same, for several messages after one look: what one takes, the next one does not have."""
-        self.ask(octets)
-        self._octets -= octets + _ENVELOPE_OCTETS
-        self._inodes -= _FILES

@@ -21,7 +21,7 @@ from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.directory import EmbeddedDirectory
 from maillib.embedded.index import EmbeddedIndex
 from maillib.embedded.queue import EmbeddedQueue
-from maillib.embedded.queue_accept import NewMessage, begin_body
+from maillib.embedded.queue_accept import Acceptance, NewMessage, begin_body
 from maillib.embedded.queue_check import check
 from maillib.embedded.queue_claims import Claims
 from maillib.embedded.queue_envelope import StoredEnvelope
@@ -54,7 +54,7 @@ def accept(state_dir: Path, *, again: bool = False, long: bool = False) -> None:
     folders = SpoolFolders(state_dir)
     fd = begin_body(folders, ID, again=again) if long else None
     message = NewMessage(stored=STORED, octets=BODY, fd=fd, again=again)
-    assert queue_accept.accept(folders, Room(folders.messages), [message]) == [None]
+    assert queue_accept.accept(folders, [Acceptance(folders, Room(folders.messages), message)]) == [None]
     folders.close()
 
 
