@@ -1,7 +1,8 @@
 """Messages on their way into the spool: the Draft of the port, and the batches in which drafts are accepted.
 
-Guarantees: a small message stays in memory until its commit, which then is one call into a thread for all that commit
-at that moment; of a large one at most a piece is in memory. No call blocks the event loop.
+Guarantees: a small message stays in memory until its commit, which hands it to the kernel, and then waits for the disk
+in one call into a thread for all that wait at that moment; of a large one at most a piece is in memory. The event loop
+never waits for the disk.
 """
 
 import os
