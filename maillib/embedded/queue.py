@@ -1,7 +1,8 @@
 """The Queue port over the spool directory.
 
 Guarantees: what the port says, for any number of processes at once; the event loop never waits for the disk. Callers
-need not think of batches: commits that come together are made durable together, and messages that end together go together.
+need not think of batches: commits that come together are made durable together, and messages that end together go
+together.
 
 A process that only queues (SMTP, the command line) opens this too: it becomes a claimer with its first `claim`.
 

@@ -40,7 +40,7 @@ class Room:
         return time.monotonic() < self._fresh_until
 
     def look(self) -> None:
-        """Blocks. Raises Transient: nothing can be written at all."""
+        """One quick system call. Raises Transient: nothing can be written at all."""
         with os_errors():
             free = os.statvfs(self._folder.fd)
         if free.f_flag & os.ST_RDONLY:
