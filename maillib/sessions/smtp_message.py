@@ -1,8 +1,8 @@
 """One message on its way from an SMTP client into the queue.
 
 Guarantees: at most a header and one piece of the body are in memory; nothing is kept of a message that is refused; the
-client's octets follow ours (Received, and what a submission lacks) unchanged. Whatever is wrong with a message is said
-after its end, so that the dialogue never loses its place.
+client's octets follow ours (Received, and what a submission lacks) unchanged, and none of them continues a field of
+ours. Whatever is wrong with a message is said after its end, so that the dialogue never loses its place.
 """
 
 from collections.abc import Awaitable, Callable, Mapping
@@ -121,12 +121,15 @@ class IncomingMessage:
         """Check the header, and let what is ours go before it."""
         assert self._header is not None
         content, self._header = self._header, None
-        header = bytes(content[:length])
+        has_header = not content.startswith((b" ", b"\t"))
+        header = bytes(content[:length]) if has_header else b""
         if fields.are_more(header, "received", self._settings.max_received):
             raise Refused(554, "5.4.6", "Too many hops, the message is going in circles")
         self._piece += received(self._hop)
         if self._may_say_from is not None:
             self._piece += await self._submitted(header, self._may_say_from)
+        if not has_header:  # else its first line would go on with our last field
+            self._piece += b"\r\n"
         self._piece += content
 
     async def _submitted(self, header: bytes, may_say_from: MaySayFrom) -> bytes:

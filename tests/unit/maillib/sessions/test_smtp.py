@@ -118,6 +118,18 @@ def test_mx_adds_nothing_but_the_trace() -> None:
     assert b"Date:" not in queued.body
 
 
+@pytest.mark.parametrize("submission", [False, True], ids=["mx", "submission"])
+@pytest.mark.parametrize("space", [b" ", b"\t"], ids=["space", "tab"])
+def test_a_first_line_continues_no_field_of_ours(submission: bool, space: bytes) -> None:
+    """A message that begins with a continuation line has no header: an empty line ends ours before it."""
+    message = space + b"by trusted.test id X\r\nFrom: bob@example.test\r\nMessage-ID: <x@y>\r\n\r\ntext\r\n"
+    (queued,), _ = talk(SUBMISSION if submission else MX % b"", message, submission=submission)
+    ours, _, rest = queued.body.partition(b"\r\n\r\n")
+    assert ours.startswith(b"Received: ")
+    assert (b"Message-ID: <Q1@" in ours) == submission
+    assert rest == message
+
+
 @pytest.mark.parametrize(
     ("submission", "data", "reply"),
     [
