@@ -24,6 +24,10 @@ from pathlib import Path, PurePosixPath
 from tests.support.disk.strace import Call, TraceError
 
 
+MOST_AT_ONCE = 15
+"""Pending changes of which all outcomes are tried: some seconds. Without one of the syncs there are up to 14."""
+
+
 @dataclass(frozen=True, slots=True)
 class Write:
     """Octets at an offset, none of them for a change of the file's time; None: it was cut or lengthened to `offset`."""
@@ -221,7 +225,7 @@ class Disk:
         The others are all undone: they must not matter.
         """
         chosen = [change for change in self.pending if change in set(relevant)]
-        if len(chosen) > 12:
+        if len(chosen) > MOST_AT_ONCE:
             raise TraceError(f"{len(chosen)} changes of a few names at one moment: too many to try all outcomes")
         seen: set[frozenset[Change]] = set()
         for count in range(len(chosen) + 1):
