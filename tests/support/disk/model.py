@@ -23,7 +23,6 @@ from pathlib import Path, PurePosixPath
 
 from tests.support.disk.strace import Call, TraceError
 
-
 MOST_AT_ONCE = 15
 """Pending changes of which all outcomes are tried: some seconds. Without one of the syncs there are up to 14."""
 
