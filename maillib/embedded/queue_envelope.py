@@ -36,6 +36,9 @@ VERSION = 1
 MAX_OCTETS = 64 * 1024 * 1024
 """Above what 50,000 recipients (the most that SMTP can be set to) with the longest addresses and replies need."""
 
+_LARGEST = 2**63 - 1
+"""Number in an envelope: no counter gets there, and databases have no larger ones."""
+
 _Json = Union[None, bool, int, float, str, list["_Json"], dict[str, "_Json"]]  # noqa: UP007 - recursive
 _Object = Mapping[str, _Json]
 T = TypeVar("T", str, int, bool)
@@ -118,7 +121,7 @@ def _envelope(data: _Object) -> Envelope:
     recipients = data.get("recipients")
     if not isinstance(recipients, list) or not recipients:
         raise StoreUnusable("no recipients")
-    account = _optional(data, "account", int)
+    account = None if data.get("account") is None else _number(data, "account")
     return Envelope(
         sender=_optional_address(data, "sender"),
         recipients=tuple(_recipient(one) for one in recipients),
@@ -153,6 +156,8 @@ def _number(data: _Object, key: str) -> int:
     value = _need(data, key, int)
     if value < 0:
         raise StoreUnusable(f"{key} is negative")
+    if value > _LARGEST:
+        raise StoreUnusable(f"{key} has more than 63 bits")
     return value
 
 
@@ -179,4 +184,7 @@ def _time(text: str) -> datetime:
         raise StoreUnusable(f"queued {text!r} is no time") from None
     if when.tzinfo is None:
         raise StoreUnusable(f"queued {text!r} has no zone")
-    return when
+    try:
+        return when.astimezone(UTC)
+    except OverflowError:
+        raise StoreUnusable(f"queued {text!r} is before or after all times") from None
