@@ -10,6 +10,22 @@ import re
 _ANY_LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
+def whole(message: bytes) -> bytes:
+    """All of a message, with the end of data: what `CrlfLines` and then `DotStuffer` give, at once."""
+    message = _with_crlf(message)
+    stuffed = message.replace(b"\r\n.", b"\r\n..")
+    if stuffed.startswith(b"."):
+        stuffed = b"." + stuffed
+    return stuffed + (b".\r\n" if message.endswith(b"\r\n") or not message else b"\r\n.\r\n")
+
+
+def _with_crlf(data: bytes) -> bytes:
+    pairs = data.count(b"\r\n")
+    if data.count(b"\n") == pairs and data.count(b"\r") == pairs:
+        return data
+    return _ANY_LINE_END.sub(b"\r\n", data)
+
+
 class CrlfLines:
     """Makes every line end CRLF."""
 
@@ -23,10 +39,7 @@ class CrlfLines:
         self._held = b""
         if data.endswith(b"\r"):
             data, self._held = data[:-1], b"\r"
-        pairs = data.count(b"\r\n")
-        if data.count(b"\n") == pairs and data.count(b"\r") == pairs:
-            return data
-        return _ANY_LINE_END.sub(b"\r\n", data)
+        return _with_crlf(data)
 
     def finish(self) -> bytes:
         """What is left at the message's end."""

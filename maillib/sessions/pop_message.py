@@ -55,12 +55,6 @@ class Wire:
             rest += self._shown(self._downgrade.finish())
         return rest + self._dots.finish()
 
-    def whole(self, message: bytes) -> bytes:
-        """`feed` and `finish` of all there is."""
-        if self._top is not None or not (self._downgrade is None or message.isascii()):
-            return self.feed(message) + self.finish()
-        return self._dots.feed(self._lines.feed(message) + self._lines.finish()) + self._dots.finish()
-
     def _pass(self, piece: bytes) -> bytes:
         return self._shown(self._downgrade.feed(piece) if self._downgrade is not None else piece)
 

@@ -18,6 +18,7 @@ from maillib.errors import (
     PermanentError,
     TemporaryError,
 )
+from maillib.message.wire import whole
 from maillib.protocols import pop3
 from maillib.protocols.pop3 import Plain, TopFilter, err, ok
 from maillib.sessions.maildrop import Maildrop
@@ -135,11 +136,10 @@ class Transaction:
 
     async def _send(self, number: int, size: int, top: TopFilter | None, output: Output) -> None:
         """The first of a message is read before anything is said, so that a missing body still gets its -ERR."""
-        wire = Wire(top, utf8=self._utf8)
         if size <= SMALL_OCTETS:
-            whole = wire.whole(await self._messages.small(number))
-            await output.send(_opening(size, wire, top) + whole)
+            await output.send(self._small(await self._messages.small(number), size, top))
             return
+        wire = Wire(top, utf8=self._utf8)
         self._sending = f"{'TOP' if top else 'RETR'} {number} ({size} octets)"
         pieces = self._messages.pieces(number)
         first = wire.feed(await anext(pieces))
@@ -154,6 +154,14 @@ class Transaction:
         finally:
             await pieces.aclose()
         await output.send(wire.finish())
+
+    def _small(self, message: bytes, size: int, top: TopFilter | None) -> bytes:
+        """The reply with all of a message."""
+        if top is None and (self._utf8 or message.isascii()):  # most: nothing to be left out or made readable
+            return ok(f"{size} octets") + whole(message)
+        wire = Wire(top, utf8=self._utf8)
+        shown = wire.feed(message) + wire.finish()
+        return _opening(size, wire, top) + shown
 
 
 def _opening(size: int, wire: Wire, top: TopFilter | None) -> bytes:

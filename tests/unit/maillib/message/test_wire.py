@@ -2,7 +2,7 @@
 
 import pytest
 
-from maillib.message.wire import CrlfLines, DotStuffer
+from maillib.message.wire import CrlfLines, DotStuffer, whole
 
 
 def wire(pieces: list[bytes]) -> bytes:
@@ -31,6 +31,7 @@ def test_any_cut_gives_the_same_wire(message: bytes, sent: bytes) -> None:
     for cut in range(len(message) + 1):
         assert wire([message[:cut], message[cut:]]) == sent
     assert wire([message[i : i + 1] for i in range(len(message))]) == sent
+    assert whole(message) == sent
 
 
 def test_clean_octets_are_passed_on_as_they_are() -> None:
