@@ -11,7 +11,8 @@ from pathlib import Path
 from maillib import maillog
 from maillib.embedded.blobs import body_name
 from maillib.embedded.bodies import place_body
-from maillib.embedded.found_bodies import mailbox_folder, queued_ids, shared_inodes
+from maillib.embedded.found_bodies import LAST_GIVEN, mailbox_folder, queued_ids, shared_inodes
+from maillib.errors import StoreUnusable
 from maillib.ports.index import MailboxId, Uid
 
 
@@ -25,8 +26,13 @@ class Places:
         """The files that were placed."""
 
     def place(self, source: str, status: os.stat_result, mailbox: MailboxId, uid: Uid, date_s: int) -> Uid:
-        """Give a body the name of `uid` in the mailbox, or of a later one; which. As `place_body` otherwise."""
+        """Give a body the name of `uid` in the mailbox, or of a later one; which.
+
+        Raises StoreUnusable when no UID is left: what had one beyond could not be asked for. As `place_body` otherwise.
+        """
         while True:
+            if uid > LAST_GIVEN:
+                raise StoreUnusable(f"{self._folder}/{mailbox}: {uid} would be the next UID, {LAST_GIVEN} is the last")
             target = f"{self._folder}/{mailbox}/{body_name(uid)}"
             try:
                 place_body(source, status, target, date_s)

@@ -23,6 +23,10 @@ from maillib.message.received import TRACE_OCTETS, trace
 from maillib.ports.index import LAST_UID, Uid
 from maillib.ports.queue import QueueId
 
+LAST_GIVEN = Uid(LAST_UID - 1_000_000)
+"""No message gets a UID above it. A file with such a name is none that the store has made; as a message it would leave
+no UID for the next one."""
+
 _NAME = re.compile(r"([0-9]{10})\.eml", re.ASCII)
 
 
@@ -126,7 +130,7 @@ def mailbox_folder(path: Path) -> Iterator[MailboxFolder]:
 def uid_of(name: str) -> Uid | None:
     """Of the file of a message; None for any other."""
     match = _NAME.fullmatch(name)
-    return Uid(int(match[1])) if match and 0 < int(match[1]) <= LAST_UID else None
+    return Uid(int(match[1])) if match and 0 < int(match[1]) <= LAST_GIVEN else None
 
 
 def queued_ids(state_dir: Path) -> set[str]:

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from maillib.embedded.account_check import check_account, repair_account
+from maillib.embedded.found_bodies import LAST_GIVEN
+from maillib.embedded.rebuild import rebuild
 from maillib.embedded.sidecar import Flagged, Gone, Sidecar
-from maillib.ports.index import INBOX, MailboxId, ModSeq, Uid
+from maillib.errors import StoreUnusable
+from maillib.ports.index import INBOX, LAST_UID, MailboxId, ModSeq, Uid
 from tests.support.store_world import ADDRESSES, ALICE, BOB, StoreWorld
 
 CAROL = "carol@elsewhere.test"
@@ -257,6 +260,32 @@ def test_what_cannot_be_mended_is_named(world: StoreWorld) -> None:
     assert "the folder of mailbox 1 (INBOX) is missing" in repair(world)[1]
     (world.folder() / "1.away").rename(world.folder() / "1")
     assert world.seen() == before
+
+
+@pytest.mark.parametrize("uid", [LAST_GIVEN + 1, LAST_UID, LAST_UID + 1])
+def test_a_name_beyond_all_uids_is_no_message(world: StoreWorld, uid: int) -> None:
+    """A file with such a name is named and left, by a rebuild as well, and mail goes on under the next UIDs."""
+    world.body(ALICE, uid).write_bytes(b"stray\r\n")
+    assert repair(world) == ([], [f"{world.body(ALICE, uid)} belongs to no message"])
+    world.receive(CAROL, ALICE)
+    assert [message.uid for message in world.seen()] == [1, 2, 3, 4]
+    rebuilt = rebuild(world.state_dir, ALICE, OWNER)
+    assert rebuilt.remarks == (f"{world.body(ALICE, uid)} is no message",)
+    world.receive(CAROL, ALICE)
+    assert [message.uid for message in world.seen()][:4] == [1, 2, 3, 4]
+    assert len(world.seen()) == 5
+
+
+def test_no_uid_is_left(world: StoreWorld) -> None:
+    """A message that could not be asked for is not taken: it waits."""
+    sql(world, f"UPDATE mailbox SET uid_next = {LAST_GIVEN}")
+    world.receive(CAROL, ALICE)
+    before = world.seen()
+    assert before[-1].uid == LAST_GIVEN
+    with pytest.raises(StoreUnusable, match="the next UID"):
+        world.receive(CAROL, ALICE)
+    assert world.seen() == before
+    assert not world.body(ALICE, LAST_GIVEN + 1).exists()
 
 
 def test_repair_doubles_nothing(world: StoreWorld) -> None:
