@@ -21,7 +21,7 @@ import fcntl
 import json
 import os
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,6 +35,9 @@ VERSION = 1
 
 MAX_LIST_OCTETS = 64 * 1024 * 1024
 """Of mailboxes.json: more than a hundred thousand mailboxes need. A larger file is not ours."""
+
+_LAST_UID_VALIDITY = 2**32 - 1
+"""RFC 9051 §2.3.1.1."""
 
 COMPACT_OCTETS = 1024 * 1024
 """A flags.log is left alone up to this size; reading so much takes some milliseconds, and only a rebuild does."""
@@ -245,20 +248,39 @@ def _as_list(octets: bytes) -> MailboxList:
     data = json.loads(octets)
     if data["version"] != VERSION:
         raise ValueError(f"version {data['version']!r}; this program knows {VERSION}")
-    return MailboxList(
-        last_uid_validity=UidValidity(int(data["last_uid_validity"])),
-        last_mailbox=MailboxId(int(data["last_mailbox"])),
+    listed = MailboxList(
+        last_uid_validity=UidValidity(_number(data, "last_uid_validity", least=0, most=_LAST_UID_VALIDITY)),
+        last_mailbox=MailboxId(_number(data, "last_mailbox", least=0)),
         mailboxes=tuple(
             ListedMailbox(
-                id=MailboxId(int(one["id"])),
-                name=str(one["name"]),
-                uid_validity=UidValidity(int(one["uid_validity"])),
-                special_use=None if one["special_use"] is None else str(one["special_use"]),
+                id=MailboxId(_number(one, "id")),
+                name=_text(one["name"]),
+                uid_validity=UidValidity(_number(one, "uid_validity", most=_LAST_UID_VALIDITY)),
+                special_use=None if one["special_use"] is None else _text(one["special_use"]),
             )
             for one in data["mailboxes"]
         ),
-        subscriptions=tuple(map(str, data["subscriptions"])),
+        subscriptions=tuple(map(_text, data["subscriptions"])),
     )
+    for values in ([one.id for one in listed.mailboxes], [one.name for one in listed.mailboxes]):
+        if len(set(values)) < len(values):
+            raise ValueError("a mailbox is listed twice")
+    return listed
+
+
+def _number(data: Mapping[str, int], key: str, *, least: int = 1, most: int = 2**63 - 1) -> int:
+    """Raises ValueError, TypeError, KeyError."""
+    value = int(data[key])
+    if not least <= value <= most:
+        raise ValueError(f"{key} is {value}")
+    return value
+
+
+def _text(value: object) -> str:
+    """Raises ValueError for what is no text in UTF-8: a lone surrogate."""
+    text = str(value)
+    text.encode()
+    return text
 
 
 def _line(note: Note) -> bytes:

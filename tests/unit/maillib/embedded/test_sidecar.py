@@ -21,7 +21,7 @@ LISTED = MailboxList(
     mailboxes=(
         ListedMailbox(id=BOX, name="INBOX", uid_validity=UidValidity(1700000000)),
         ListedMailbox(
-            id=MailboxId(3), name="Gesendet/Ä \ud800", uid_validity=UidValidity(1700000001), special_use="\\Sent"
+            id=MailboxId(3), name="Gesendet/Ä \U0001f4ec", uid_validity=UidValidity(1700000001), special_use="\\Sent"
         ),
     ),
     subscriptions=("INBOX", "no such mailbox"),
@@ -56,6 +56,31 @@ def test_mailboxes_come_back(tmp_path: Path) -> None:
 def test_damaged_list(tmp_path: Path, text: str) -> None:
     """A list that cannot be understood is named, whatever is in it."""
     (tmp_path / "mailboxes.json").write_text(text)
+    with pytest.raises(StoreUnusable, match=re.escape("mailboxes.json")):
+        Sidecar(tmp_path).read_mailboxes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"last_uid_validity": 1700000001', '"last_uid_validity": 4294967296'),
+        ('"last_mailbox": 3', '"last_mailbox": -1'),
+        ('"last_mailbox": 3', f'"last_mailbox": {2**63}'),
+        ('"id": 3', '"id": 0'),
+        ('"id": 3', f'"id": {2**63}'),
+        ('"id": 3', '"id": 1'),
+        ('"name": "Gesendet', '"name": "\\ud800'),
+        ('"name": "Gesendet/Ä \U0001f4ec"', '"name": "INBOX"'),
+        ('"uid_validity": 1700000000', '"uid_validity": 0'),
+        ('"no such mailbox"', '"\\udc80"'),
+    ],
+)
+def test_impossible_list(tmp_path: Path, old: str, new: str) -> None:
+    """What no index could hold is damage, too."""
+    Sidecar(tmp_path).write_mailboxes(LISTED)
+    text = (tmp_path / "mailboxes.json").read_text()
+    assert old in text
+    (tmp_path / "mailboxes.json").write_text(text.replace(old, new))
     with pytest.raises(StoreUnusable, match=re.escape("mailboxes.json")):
         Sidecar(tmp_path).read_mailboxes()
 
