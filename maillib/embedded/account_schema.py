@@ -145,6 +145,7 @@ SCHEMA: Schema = (
 )
 
 
+@functools.lru_cache(maxsize=1)
 def new_database(uid_validity: int) -> bytes:
     """The file of an account that has an INBOX, mailbox 1, and nothing else.
 

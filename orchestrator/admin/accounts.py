@@ -294,6 +294,6 @@ def _known(found: Entries, address: Address) -> None:
 def _change(state_dir: Path, build: Callable[[Entries], Sequence[Edit]]) -> None:
     async def run() -> None:
         async with opened.directory(state_dir) as directory:
-            await opened.change(directory, build)
+            await opened.change(state_dir, directory, build)
 
     asyncio.run(run())

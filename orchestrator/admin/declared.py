@@ -74,7 +74,7 @@ def apply(state_dir: Path, declaration: Declaration) -> tuple[AccountAction, ...
                 actions = _plan(declared, entries)
                 return [*_edits(actions, declaration, secrets, entries)]
 
-            await opened.change(directory, build, declared=_record(declared))
+            await opened.change(state_dir, directory, build, declared=_record(declared))
 
     asyncio.run(run())
     return actions

@@ -1,14 +1,19 @@
 """Opens the directory for one administrative act, and changes it."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from maillib.embedded.directory import EmbeddedDirectory, database_path
 from maillib.embedded.files import make_directory
-from maillib.errors import Conflict
-from maillib.ports.directory import DirectoryEditor, Edit, Entries
+from maillib.embedded.index import EmbeddedIndex
+from maillib.errors import Conflict, MailError
+from maillib.ports.directory import AccountId, DirectoryEditor, Edit, Entries
 from orchestrator.admin.owner import acting_as_owner
+
+_OPEN_ACCOUNTS = 16
+"""At the same time, while mailboxes are made: somewhat more than there are threads."""
 
 
 @asynccontextmanager
@@ -29,9 +34,14 @@ async def directory(state_dir: Path) -> AsyncIterator[DirectoryEditor]:
 
 
 async def change(
-    directory: DirectoryEditor, build: Callable[[Entries], Sequence[Edit]], *, declared: str | None = None
+    state_dir: Path,
+    directory: DirectoryEditor,
+    build: Callable[[Entries], Sequence[Edit]],
+    *,
+    declared: str | None = None,
 ) -> None:
-    """Make the edits that `build` finds right for what is there: again, when somebody else was faster.
+    """Make the edits that `build` finds right for what is there: again, when somebody else was faster. New accounts get
+    their mailboxes.
 
     Nothing new: nothing is written. Raises as `build` and `edit`.
     """
@@ -41,7 +51,27 @@ async def change(
         if not edits and declared in (None, entries.declared):
             return None
         try:
-            return await directory.edit(edits, expected=entries.generation, declared=declared)
+            await directory.edit(edits, expected=entries.generation, declared=declared)
         except Conflict:
             if await directory.generation() == entries.generation:
                 raise
+        else:
+            known = {account.id for account in entries.accounts}
+            made = [account.id for account in (await directory.entries()).accounts if account.id not in known]
+            return await _make_mailboxes(state_dir, directory, made)
+
+
+async def _make_mailboxes(state_dir: Path, directory: DirectoryEditor, accounts: Sequence[AccountId]) -> None:
+    """What the first message to each would have to wait for, some milliseconds: a mailing to many new accounts would
+    take seconds. Whatever cannot be made now is made then.
+    """
+    if not accounts:
+        return
+    index = EmbeddedIndex(state_dir, directory.account, open_accounts=_OPEN_ACCOUNTS)
+    try:
+        results = await asyncio.gather(*(index.usage(account) for account in accounts), return_exceptions=True)
+    finally:
+        await index.close()
+    for result in results:
+        if isinstance(result, BaseException) and not isinstance(result, MailError):
+            raise result

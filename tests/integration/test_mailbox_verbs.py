@@ -2,6 +2,7 @@
 
 import os
 import poplib
+import shutil
 import smtplib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,6 +144,7 @@ def test_usage(tmp_path: Path) -> None:
     suite.write({"services": {}})
     suite.ok("domain", "add", "example.test")
     suite.ok("account", "add", ALICE)
+    shutil.rmtree(suite.place.state_dir / "mail" / "1")  # of an account that could get no mailboxes when it was made
     assert suite.run("mailbox", "check").code == 64
     assert suite.run("mailbox", "check", ALICE, "--all").code == 64
     assert suite.run("mailbox", "rebuild", "x@example.test").err == "postroom: there is no account x@example.test\n"
@@ -159,8 +161,17 @@ def test_an_account_whose_index_is_lost_can_be_removed(tmp_path: Path) -> None:
     suite.ok("domain", "add", "example.test")
     suite.ok("account", "add", ALICE)
     folder = suite.place.state_dir / "mail" / "1"
-    (folder / "1").mkdir(parents=True)
     (folder / "1" / "0000000001.eml").touch()
+    (folder / "index.sqlite3").unlink()
     assert "mailbox rebuild" in suite.run("account", "show", ALICE).err
     assert suite.ok("account", "remove", "--purge", ALICE).err.endswith("and its mail: its index was damaged\n")
     assert not folder.exists()
+
+
+def test_new_accounts_have_their_mailboxes(tmp_path: Path) -> None:
+    """The first message to an account does not have to wait until its index is made."""
+    suite = RealSuite(tmp_path)
+    suite.write({"services": {}})
+    suite.ok("domain", "add", "example.test")
+    suite.ok("account", "add", ALICE)
+    assert (suite.place.state_dir / "mail" / "1" / "index.sqlite3").stat().st_size > 0
