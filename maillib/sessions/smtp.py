@@ -33,8 +33,8 @@ class SmtpSession:
     """One connection."""
 
     __slots__ = (
-        "_client", "_directory", "_doorkeeper", "_lines", "_login", "_message", "_octets_came", "_patience", "_queue",
-        "_settings", "_terms", "_tls", "_transaction", "_verb",
+        "_client", "_directory", "_doorkeeper", "_is_in_doubt", "_lines", "_login", "_message", "_octets_came",
+        "_patience", "_queue", "_settings", "_terms", "_tls", "_transaction", "_verb",
     )  # fmt: skip
 
     def __init__(
@@ -63,6 +63,8 @@ class SmtpSession:
         """From the 354 to the end of the data."""
         self._octets_came = 0
         """Of a message, since time was given to the client."""
+        self._is_in_doubt = False
+        """What the client takes for text and what for commands: whoever relays through it may have written the rest."""
         self._verb = ""
         """The command being served; empty: none."""
 
@@ -172,6 +174,7 @@ class SmtpSession:
         assert transaction is not None
         reply = await message.finish()
         self._message = self._transaction = None
+        self._is_in_doubt |= message.is_ambiguous
         sender = str(transaction.mail.sender or "<>")
         if reply.code == 250:
             self._patience.note_mail()
@@ -302,6 +305,8 @@ class SmtpSession:
     # The mail transaction
 
     async def _mail(self, argument: str) -> Reply:
+        if self._is_in_doubt:
+            raise Refused(421, "4.7.0", "Where the last message ended is in doubt, connect anew")
         if self._client is None:
             raise Refused(503, "5.5.1", "Say EHLO first")
         account = self._account

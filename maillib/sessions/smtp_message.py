@@ -58,6 +58,11 @@ class IncomingMessage:
         """What is wrong with it; from then on octets are dropped as they come."""
         self.size_octets = 0
 
+    @property
+    def is_ambiguous(self) -> bool:
+        """Others may find its end, and so commands, where we find text, or the other way round."""
+        return self._decoder.has_bare_line_end
+
     async def receive(self, octets: bytes) -> bytes | None:
         """Take octets from the client; what follows the message's end, None: it has not come yet."""
         content, rest = self._decoder.feed(octets)
