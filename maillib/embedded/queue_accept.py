@@ -117,8 +117,8 @@ class Acceptance:
         return self.error is None and not self._is_queued
 
     def write(self) -> None:
-        """Both files, under names that nobody takes for a message, and on their way to the disk. Idempotent. Waits for
-        nothing, unless the message is large or may have been accepted before. What is wrong is in `error`.
+        """Both files, under names that nobody takes for a message, and on their way to the disk. Idempotent. What
+        is wrong is in `error`; after an exception that nobody foresaw, `undo` and `close` have to follow.
         """
         if not self._is_written:
             self._is_written = True

@@ -26,6 +26,9 @@ MEMORY_OCTETS = 64 * 1024
 _MOST = 16
 """Messages in a batch. More would save nothing, and each has two files open."""
 
+_FEW_RECIPIENTS = 100
+"""Longer envelopes are written by a thread: those of thousands have hundreds of KiB."""
+
 _LANES = 2
 """Batches that wait for the disk at the same time. With one, a message waits for the batch before it and for its own;
 with more, batches are smaller and each costs as much."""
@@ -44,8 +47,13 @@ class Intake:
     async def accept(self, message: NewMessage) -> None:
         """Raises StoreFull, Transient: nothing of it is left."""
         one = Acceptance(self.folders, self.room, message)
-        if not message.again:
-            one.write()
+        if not message.again and len(message.stored.envelope.recipients) <= _FEW_RECIPIENTS:
+            try:
+                one.write()
+            except BaseException:
+                one.undo()
+                one.close()
+                raise
         await self._batches.call(one)
 
     def _accept(self, batch: Sequence[Acceptance]) -> list[TemporaryError | None]:

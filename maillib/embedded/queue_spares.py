@@ -5,7 +5,7 @@ removed in the last minutes (docs/decisions/0005-batches-in-the-spool.md). So wh
 envelope's file in spare/, and whoever accepts one takes it from there.
 
 Guarantees: of several processes one gets a file; nobody ever writes to a file that is, or may still be, a message's
-envelope; a file in spare/ means nothing, so any of them may be removed at any time. All of it blocks.
+envelope; a file in spare/ means nothing, so any of them may be removed at any time. Nothing here waits for the disk.
 """
 
 import fcntl

@@ -1,12 +1,14 @@
 """Messages on their way in: nothing stays of what was not accepted."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from maillib.address import Address
-from maillib.embedded import queue_room
+from maillib.embedded import queue_accept, queue_room
+from maillib.embedded.queue_envelope import StoredEnvelope, encode
 from maillib.errors import StoreFull, Transient
 from maillib.ports.queue import Claim, Envelope, QueueId, Recipient
 from tests.support.spool_on_disk import BODY, START, Queue, files, put, with_queue
@@ -38,6 +40,47 @@ def test_full_disk_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert files(tmp_path) == ["incoming/ID.json", "messages/ID.eml"]
 
     with_queue(tmp_path, promise)
+
+
+def test_an_unforeseen_error_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a file nor a descriptor stays of a commit that a bug has ended, and the next one goes through."""
+
+    def broken(_: object) -> bytes:
+        raise ZeroDivisionError
+
+    async def promise(queue: Queue) -> None:
+        for body in (b"short", b"x" * 100_000):
+            before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+            with monkeypatch.context() as patched, pytest.raises(ZeroDivisionError):
+                patched.setattr(queue_accept, "encode", broken)
+                await put(queue, body)
+            assert files(tmp_path) == []
+            assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+        await put(queue)
+        assert files(tmp_path) == ["incoming/ID.json", "messages/ID.eml"]
+
+    with_queue(tmp_path, promise)
+
+
+def test_long_envelopes_are_written_by_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event loop is not held up by a message to thousands; it is accepted like any other."""
+    threads: list[bool] = []
+
+    def noted(stored: StoredEnvelope) -> bytes:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return encode(stored)
+
+    async def promise(queue: Queue) -> None:
+        for count in (1, 5000):
+            draft = queue.draft()
+            await draft.write(BODY)
+            recipients = tuple(Recipient(address=Address(f"user{n}", "example.test")) for n in range(count))
+            await draft.commit(Envelope(sender=None, recipients=recipients, queued=START, account=None, peer="local"))
+        assert sorted(len(claim.envelope.recipients) for claim in await queue.claim(2)) == [1, 5000]
+
+    monkeypatch.setattr(queue_accept, "encode", noted)
+    with_queue(tmp_path, promise)
+    assert threads == [True, False]
 
 
 @pytest.mark.parametrize("call", ["fsync", "write", "rename"])
