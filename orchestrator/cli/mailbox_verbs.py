@@ -12,7 +12,7 @@ from orchestrator.cli import suite
 from orchestrator.errors import Exit
 
 if TYPE_CHECKING:  # the verbs that need them import them: they cost more than the rest of the start
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from maillib.ports.directory import Account
     from orchestrator.admin.mailboxes import Examined
@@ -37,10 +37,7 @@ def check(
     """Compare indexes with bodies and with themselves; change nothing. Exit 1: something is wrong."""
     from orchestrator.admin import mailboxes
 
-    state_dir = suite.place(context).state_dir
-    chosen = _chosen(state_dir, addresses, everything=everything)
-    strays = mailboxes.strays(state_dir) if everything else []
-    _report(mailboxes.check(state_dir, chosen), strays, len(chosen), as_json=as_json)
+    _examine(context, addresses, mailboxes.check, everything=everything, as_json=as_json)
 
 
 @mailbox.command()
@@ -50,10 +47,7 @@ def repair(
     """Mend what can be mended without choosing between two truths. Exit 1: something is wrong still."""
     from orchestrator.admin import mailboxes
 
-    state_dir = suite.place(context).state_dir
-    chosen = _chosen(state_dir, addresses, everything=everything)
-    strays = mailboxes.strays(state_dir) if everything else []
-    _report(mailboxes.repair(state_dir, chosen), strays, len(chosen), as_json=as_json)
+    _examine(context, addresses, mailboxes.repair, everything=everything, as_json=as_json)
 
 
 @mailbox.command()
@@ -98,6 +92,23 @@ def _chosen(state_dir: Path, addresses: list[Address] | None, *, everything: boo
     if bool(addresses) == everything:
         raise typer.BadParameter("name accounts, or say --all")
     return mailboxes.chosen(state_dir, addresses or [], everything=everything)
+
+
+def _examine(
+    context: typer.Context,
+    addresses: list[Address] | None,
+    look: "Callable[[Path, Sequence[Account]], Iterable[Examined]]",
+    *,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """Look at the accounts that are meant, print what is found, and end."""
+    from orchestrator.admin import mailboxes
+
+    state_dir = suite.place(context).state_dir
+    chosen = _chosen(state_dir, addresses, everything=everything)
+    strays = mailboxes.strays(state_dir) if everything else []
+    _report(look(state_dir, chosen), strays, len(chosen), as_json=as_json)
 
 
 def _report(examined: "Iterable[Examined]", strays: list[str], count: int, *, as_json: bool) -> None:
