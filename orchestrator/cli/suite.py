@@ -1,10 +1,11 @@
 """What the verbs share: the suite that `-f` means, options, how output is printed. Cheap to import."""
 
+import contextlib
 import getpass
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from orchestrator.problems import SpecErrors
 
 if TYPE_CHECKING:
     from orchestrator.admin.ownership import Named
+    from orchestrator.audit import Entry
 
 DEFAULT_STATE_DIR = "var"
 """As in the spec's model; here without its validator."""
@@ -82,6 +84,31 @@ def actor(verb: str) -> str:
         return f"{getpass.getuser()} (postroom {verb})"
     except (KeyError, OSError):
         return f"postroom {verb}"
+
+
+@contextlib.contextmanager
+def audited(place: Place, verb: str, names: Sequence[str], *, reason: str | None = None) -> "Iterator[Entry]":
+    """The block is one act for the audit trail, recorded when it ends, however it ends.
+
+    It may complete the entry, with `before` and `after` for example.
+    """
+    from orchestrator import audit
+
+    entry = audit.Entry(verb=verb, names=tuple(names), reason=reason or "")
+    try:
+        yield entry
+    except typer.Exit as end:
+        entry.result = f"exit {end.exit_code}" if end.exit_code else audit.DONE
+        raise
+    except BaseException as error:
+        entry.result = str(error).partition("\n")[0] or type(error).__name__
+        raise
+    finally:
+        if place.state_dir.is_dir():
+            try:
+                audit.record(place.state_dir, entry)
+            except OSError as error:
+                tell(f"postroom: this is not in the audit trail: {error}")
 
 
 def duration(text: str) -> float:
