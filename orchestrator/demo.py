@@ -10,10 +10,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from maillib.secret import SecretRef
 from maillib.settings.service import Listener
 from orchestrator.admin.accounts_file import Declaration
 from orchestrator.cli import accounts
-from orchestrator.secret import SecretRef
 from orchestrator.spec import Spec
 
 

@@ -14,9 +14,9 @@ from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, mod
 
 from maillib.address import MAX_DOMAIN_OCTETS, normalize_domain
 from maillib.errors import AddressError
+from maillib.secret import SecretRef
 from maillib.settings.base import Range
 from orchestrator.problems import shown
-from orchestrator.secret import SecretRef
 from orchestrator.settingsmodel import within
 from orchestrator.validation import Model, refuse
 from orchestrator.yamltext import kind_of

@@ -15,11 +15,11 @@ from maillib.address import Address, local_key, normalize_domain
 from maillib.circles import circles
 from maillib.errors import AddressError
 from maillib.ports.expansion import POSTMASTER
+from maillib.secret import SecretRef
 from orchestrator import yamltext
 from orchestrator.admin.accounts_model import AccountsFile, Domain, User
 from orchestrator.admin.ownership import Fields, Kind, Named, Value
 from orchestrator.problems import Problem, SpecErrors, Where, nearest, shown
-from orchestrator.secret import SecretRef
 from orchestrator.validation import elsewhere, validate
 from orchestrator.yamltext import Document, Plain
 

@@ -204,7 +204,7 @@ def _protocols(text: str) -> frozenset[str]:
 
 def _password(*, stdin: bool, file: Path | None) -> str | None:
     """What is given; None: nothing is."""
-    from orchestrator.secret import SecretRef, read_secret
+    from maillib.secret import SecretRef, read_secret
 
     if stdin and file is not None:
         raise typer.BadParameter("say --password-stdin or --password-file, not both")

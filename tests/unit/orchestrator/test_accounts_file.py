@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from maillib.secret import SecretRef
 from orchestrator.admin.accounts_file import Declaration, PasswordHash, read_declaration
 from orchestrator.admin.ownership import Named
 from orchestrator.problems import SpecErrors
-from orchestrator.secret import SecretRef
 
 HASH = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21l$c29tZXNhbHRzb21lc29tZXNhbHRzb21l"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from maillib.secret import MAX_OCTETS, SecretRef, SecretUnreadable
 from orchestrator import yamltext
 from orchestrator.fields import Secret
-from orchestrator.secret import MAX_OCTETS, SecretRef, SecretUnreadable
 from orchestrator.validation import Model, validate
 
 
