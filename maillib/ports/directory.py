@@ -3,15 +3,18 @@
 Readers see a change as soon as the writer's call has returned. No service sees a password hash: checking a password
 is a method of this port, hashing happens off the event loop and is bounded by the engine.
 
-`Directory` is what services ask; `DirectoryEditor` is for administration. Domains, accounts and aliases that are
-disabled are for services as if they were not there. Addresses are compared by `Address.key`.
+`Directory` is what services ask; `DirectoryEditor` is for administration. What is disabled is for services as if it
+were not there. Addresses are compared by `Address.key`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NewType, Protocol
 
 from maillib.address import Address, normalize_domain
+from maillib.ports.contacts import Contact
+from maillib.ports.lists import MailingList
+from maillib.ports.retrieval import Retrieval
 
 AccountId = NewType("AccountId", int)
 """Names an account for ever: never reused, independent of its address."""
@@ -38,6 +41,10 @@ class Resolution:
     accounts: tuple[Account, ...]
     remote: tuple[Address, ...]
     """Addresses in domains that are not ours."""
+    lists: tuple[MailingList, ...] = ()
+    """Not expanded: who may write to them is to be asked first, and their mail leaves in their owners' name."""
+    is_caught: bool = False
+    """Nobody has the address: this is where its domain wants such mail to go."""
 
 
 class Directory(Protocol):
@@ -48,11 +55,15 @@ class Directory(Protocol):
         """The domain meant by an address without one (`postmaster`): the first that was made; None: none yet."""
 
     async def resolve(self, address: Address) -> Resolution:
-        """Expand `address`. An address in a domain that is not ours resolves to itself, remote.
+        """Expand `address`, see `maillib.ports.expansion`. One in a domain that is not ours resolves to itself, remote.
 
-        `postmaster` of a local domain always resolves, see `maillib.ports.expansion`. Alias loops end silently at an
-        address already seen; targets that nobody has any more are passed over.
-        Raises NotFound when the domain is ours and nobody there has the address (or only a disabled account).
+        Raises NotFound when the domain is ours and nobody there has the address (or only what is disabled).
+        """
+
+    async def members(self, mailing_list: Address) -> Resolution:
+        """Whom mail of the list goes to: accounts and addresses elsewhere, of its aliases and lists, too.
+
+        Nobody at all is an answer. Raises NotFound when there is no such list.
         """
 
     async def authenticate(self, login: str, password: str, *, service: str) -> Account:
@@ -65,7 +76,10 @@ class Directory(Protocol):
         """Disabled ones too: a session that is open goes on. Raises NotFound, also for a removed one."""
 
     async def may_send_as(self, account: AccountId, sender: Address) -> bool:
-        """Whether `sender` is the account's own address or an alias that leads to it."""
+        """Whether `sender` is the account's own address, or an alias (or owner's address of a list) that leads to it.
+
+        A list is nobody's own address, and neither is what a catch-all takes.
+        """
 
     async def generation(self) -> int:
         """A number that grows with every change, so that caches know when to forget."""
@@ -79,6 +93,8 @@ class Domain:
     """A-labels, lower case."""
     postmaster: str | None = None
     """Local part, in this domain, of whoever gets mail for `postmaster`; None: the domain's first account."""
+    catch_all: tuple[Address, ...] = ()
+    """Who gets mail for addresses that nobody has; empty: it is refused."""
     enabled: bool = True
 
 
@@ -105,13 +121,24 @@ class PutAccount:
     quota_octets: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StoredPassword:
+    """What a directory keeps of a password."""
+
+    argon2id: str = field(repr=False)
+    scram_sha_256: str | None = field(repr=False)
+    """None: the clear password was never seen."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetPassword:
-    """Exactly one of the two, acceptable to `maillib.ports.credentials`."""
+    """Exactly one of the three; the first two have to be acceptable to `maillib.ports.credentials`."""
 
     address: Address
     password: str | None = field(default=None, repr=False)
     password_hash: str | None = field(default=None, repr=False)
+    stored: StoredPassword | None = None
+    """As it was found in `DirectoryEditor.passwords`, to put it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +159,46 @@ class RemoveAlias:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoveList:
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveContact:
+    domain: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRetrieval:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Forget:
     """Forget a removed account: its mail is gone, and whoever gets the address next begins anew."""
 
     account: AccountId
 
 
-Edit = Domain | Alias | PutAccount | SetPassword | RemoveDomain | RemoveAccount | RemoveAlias | Forget
-"""One change. A `Domain` or `Alias` is put: made, or given all of its values. What is not there is removed already."""
+Edit = (
+    Domain
+    | PutAccount
+    | SetPassword
+    | Alias
+    | MailingList
+    | Contact
+    | Retrieval
+    | RemoveDomain
+    | RemoveAccount
+    | RemoveAlias
+    | RemoveList
+    | RemoveContact
+    | RemoveRetrieval
+    | Forget
+)
+"""One change. A `Domain`, `Alias`, `MailingList`, `Contact` or `Retrieval` is put: made, or given all of its values.
+What is not there is removed already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +210,9 @@ class Entries:
     accounts: tuple[Account, ...] = ()
     with_password: frozenset[AccountId] = frozenset()
     aliases: tuple[Alias, ...] = ()
+    lists: tuple[MailingList, ...] = ()
+    contacts: tuple[Contact, ...] = ()
+    retrievals: tuple[Retrieval, ...] = ()
     removed: tuple[Account, ...] = ()
     """Removed accounts whose mail is kept."""
     declared: str | None = None
@@ -164,10 +226,14 @@ class DirectoryEditor(Directory, Protocol):
         """Make the changes in this order, all or none; durable on return, and the running services answer by them.
 
         `expected`: the generation that the caller has looked at. `declared` is kept with the changes and means nothing
-        here; None leaves it as it is. Raises Conflict (another generation; an account and an alias with one address,
-        both enabled; an alias that leads back to itself; removal of a domain in use), NotFound (no such domain or
-        account), PermanentError (a password or hash that is not acceptable), Transient, StoreFull.
+        here; None leaves it as it is. Raises Conflict (another generation; two of account, alias, list and owner's
+        address of a list with one address, both enabled; an alias or list that leads back to itself; removal of a
+        domain in use), NotFound (no such domain or account), PermanentError (a password or hash, the address of a list
+        or the name of a retrieval that is not acceptable), Transient, StoreFull.
         """
+
+    async def passwords(self) -> Mapping[AccountId, StoredPassword]:
+        """Of all accounts that have one, as they are kept: to export them, or to put one back."""
 
     async def fingerprint(self, secret: str) -> str:
         """A text that differs for different secrets and tells nothing of them; keyed with a key of this directory."""
