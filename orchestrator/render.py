@@ -160,7 +160,7 @@ def digest(config: ServiceConfig) -> str:
 def _program(service: Service, place: Place, programs: Programs) -> Program:
     config = service.config
     file = place.state_dir / "generations" / "current" / "services" / f"{config.name}.json"
-    script = programs.workers / f"{config.protocol}.py"
+    script = programs.script(config.protocol)
     return Program(
         name=ini_word(config.name),
         command=(_word(programs.python), _word(script), ini_word("--config"), _word(file)),

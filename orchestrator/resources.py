@@ -31,6 +31,9 @@ class Programs:
     workers: Path
     """Folder of the workers' scripts, one per protocol."""
 
+    def script(self, protocol: str) -> Path:
+        return self.workers / f"{protocol}.py"
+
 
 def programs() -> Programs:
     """Those of this installation, run by the interpreter that runs this one."""

@@ -10,21 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from maillib import mounts
 from maillib.errors import ConfigError, StoreFull, Transient
 
 DIRECTORY_MODE = 0o750
 FILE_MODE = 0o640
 
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
-
-_NETWORK = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "gpfs", "beegfs", "ocfs2", "gfs2"}
-)
-"""File systems seen by more than one machine. Locks of one host do not hold on the other, and SQLite's WAL needs
-memory shared by all its processes. FUSE's remote ones are found by `_NETWORK_FUSE`."""
-_NETWORK_FUSE = frozenset({"fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.ceph-fuse", "fuse.rclone"})
-
-_MOUNTS = Path("/proc/self/mountinfo")
 
 
 def make_directory(path: Path) -> None:
@@ -64,17 +56,7 @@ def translated(error: OSError) -> StoreFull | Transient:
 
 
 def refuse_network_file_system(path: Path) -> None:
-    """Raise ConfigError when `path` lies where locks and shared memory cannot be relied on.
-
-    Told by the kernel's list of mounts; a system without one (macOS) is trusted, and so is a device not in it (btrfs
-    subvolumes have numbers of their own).
-    """
-    if not _MOUNTS.exists():
-        return
-    device = path.stat().st_dev
-    number = f"{os.major(device)}:{os.minor(device)}"
-    for line in _MOUNTS.read_text("utf-8", "surrogateescape").splitlines():
-        mount, _, source = line.partition(" - ")
-        kind = source.split(" ")[0]
-        if mount.split(" ")[2] == number and kind in _NETWORK | _NETWORK_FUSE:
-            raise ConfigError(f"{path} is on a network file system ({kind}); mail needs a disk of this machine")
+    """Raise ConfigError when `path` lies where locks and shared memory cannot be relied on."""
+    kind = mounts.network_kind(path)
+    if kind is not None:
+        raise ConfigError(f"{path} is on a network file system ({kind}); mail needs a disk of this machine")

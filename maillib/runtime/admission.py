@@ -17,12 +17,6 @@ from maillib.runtime.heap import HeapTrim
 from maillib.runtime.occupancy import Occupancy, Seat, Slot, mark_of, network_of
 from maillib.settings.service import Limits
 
-RESERVED_FILES = 64
-"""Descriptors of a process that connections cannot take: listeners, databases, the log."""
-
-FILES_EACH = 2
-"""A connection's: its socket, and the message that it writes or reads."""
-
 NETWORK_SHARE = 0.75
 """Of all connections: the most that one network has, unless one address of it may have more by the spec."""
 
@@ -71,7 +65,7 @@ class Admission:
         self._seat = seat
         self._refusal = refusal
         self._loop = asyncio.get_running_loop()
-        self._most_here = max(1, (limits.open_files - RESERVED_FILES) // FILES_EACH)
+        self._most_here = limits.connections_with(limits.open_files)
         self._fair_here = limits.connections - (limits.connections // FOR_OTHERS if processes > 1 else 0)
         self._most_of_a_network = max(limits.connections_per_ip, int(limits.connections * NETWORK_SHARE))
         self._heap = HeapTrim()

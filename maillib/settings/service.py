@@ -18,6 +18,11 @@ from maillib.settings.spool import SpoolSettings
 
 SCHEMA_VERSION = 1
 
+_RESERVED_FILES = 64
+"""Descriptors of a process that connections cannot take: listeners, databases, the log."""
+_FILES_EACH = 2
+"""A connection's: its socket, and the message that it writes or reads."""
+
 AnySettings = SmtpSettings | SpoolSettings | PopSettings
 
 SETTINGS: dict[str, type[AnySettings]] = {"smtp": SmtpSettings, "spool": SpoolSettings, "pop": PopSettings}
@@ -70,6 +75,10 @@ class Limits:
     """Memory of one process."""
     open_files: Annotated[int, Range(64, 1_048_576)] = 4096
     """Open files of one process: 64 for itself, and two for each connection, which may write or read a message."""
+
+    def connections_with(self, open_files: int) -> int:
+        """Connections that a process has room for which may open so many files."""
+        return max(1, (open_files - _RESERVED_FILES) // _FILES_EACH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -33,12 +33,16 @@ class PasswordHash:
 class Declaration:
     """A valid accounts.yaml."""
 
+    path: Path
+    """The file, as the caller gave it."""
     text: str
     """The file as it was read."""
     objects: Mapping[Named, Fields]
     """What is declared, without passwords: domains, accounts, aliases, each in the order of the file."""
     secrets: Mapping[Named, SecretRef | PasswordHash]
     """Of the accounts whose password is declared."""
+    secret_places: Mapping[Named, Where]
+    """Where in the file each of `secrets` stands."""
     addresses: Mapping[Named, Address]
     """Of accounts and aliases."""
 
@@ -52,7 +56,7 @@ def read_declaration(path: Path) -> Declaration:
     problems += elsewhere([*entries.problems, *_references(entries)], problems)
     if problems or file is None:
         raise SpecErrors(problems)
-    return _declaration(document, file, entries, path.parent)
+    return _declaration(document, file, entries, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +183,7 @@ def _target(text: str, domain: str, entries: _Entries) -> Address | None:
     return address if known else None
 
 
-def _declaration(document: Document, file: AccountsFile, entries: _Entries, folder: Path) -> Declaration:
+def _declaration(document: Document, file: AccountsFile, entries: _Entries, path: Path) -> Declaration:
     """Of a file in which nothing is wrong."""
     objects: dict[Named, Fields] = {}
     secrets: dict[Named, SecretRef | PasswordHash] = {}
@@ -194,7 +198,7 @@ def _declaration(document: Document, file: AccountsFile, entries: _Entries, fold
             user = (domain.users or {})[local] or User()
             objects[named] = {**_written(user, "name", "quota", "protocols"), "enabled": True}
             if user.password is not None:
-                secrets[named] = user.password.ref(folder)
+                secrets[named] = user.password.ref(path.parent)
             elif user.password_hash is not None:
                 secrets[named] = PasswordHash(user.password_hash)
         else:
@@ -204,7 +208,14 @@ def _declaration(document: Document, file: AccountsFile, entries: _Entries, fold
             objects[named] = {"targets": tuple(map(str, targets)), "enabled": True}
     order: dict[Kind, int] = {"domain": 0, "account": 1, "alias": 2}
     in_order = dict(sorted(objects.items(), key=lambda item: order[item[0].kind]))
-    return Declaration(text=document.data.decode(), objects=in_order, secrets=secrets, addresses=entries.addresses)
+    return Declaration(
+        path=path,
+        text=document.data.decode(),
+        objects=in_order,
+        secrets=secrets,
+        secret_places={named: (*entries.of_addresses[named].where, "password") for named in secrets},
+        addresses=entries.addresses,
+    )
 
 
 def _written(entry: Domain | User, *names: str) -> dict[str, Value]:

@@ -18,7 +18,16 @@ from orchestrator import errors
 from orchestrator.errors import Exit
 from orchestrator.problems import SpecErrors
 
-_GROUPS = ("spec_verbs", "change_verbs", "run_verbs", "queue_verbs", "mailbox_verbs", "domain_verbs", "account_verbs")
+_GROUPS = (
+    "spec_verbs",
+    "host_verbs",
+    "change_verbs",
+    "run_verbs",
+    "queue_verbs",
+    "mailbox_verbs",
+    "domain_verbs",
+    "account_verbs",
+)
 
 EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (SpecErrors, Exit.BAD_SPEC),

@@ -4,15 +4,18 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from maillib.secret import SecretRef
 from orchestrator import spec as spec_
 from orchestrator import yamltext
-from orchestrator.admin import declared
 from orchestrator.admin.accounts_file import Declaration, read_declaration
-from orchestrator.errors import PreflightFailed
 from orchestrator.fields import absolute
 from orchestrator.problems import Problem, SpecErrors
 from orchestrator.spec import Spec
+
+if TYPE_CHECKING:  # the methods import what they need: the engine costs `validate` more than all the rest
+    from orchestrator.preflight.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,22 +30,34 @@ class DeclaredAccounts:
     def text(self) -> str | None:
         return None if self.declaration is None else self.declaration.text
 
-    def find(self) -> Iterator[str]:
-        """What speaks against an apply: secrets that cannot be read or used."""
-        try:
-            if self.declaration is not None:
-                declared.read_secrets(self.declaration)
-        except PreflightFailed as error:
-            yield from str(error).splitlines()
+    def find(self) -> Iterator["Finding"]:
+        """What pre-flight has to say of the secrets that are declared."""
+        from maillib.ports.credentials import check_password
+        from orchestrator.preflight import secretrefs
+        from orchestrator.preflight.finding import located
+
+        if self.declaration is not None:
+            places = self.declaration.secret_places
+            found = (
+                finding
+                for named, source in self.declaration.secrets.items()
+                if isinstance(source, SecretRef)
+                for finding in secretrefs.find(places[named], source, check_password)
+            )
+            yield from located(found, self.declaration.path, self.declaration.text.encode())
 
     def plan(self) -> tuple[str, ...]:
         """Raises PreflightFailed."""
         if self.declaration is None:
             return ()
+        from orchestrator.admin import declared
+
         return tuple(map(str, declared.plan(self.state_dir, self.declaration)))
 
     def apply(self) -> None:
         if self.declaration is not None:
+            from orchestrator.admin import declared
+
             declared.apply(self.state_dir, self.declaration)
 
 

@@ -1,4 +1,4 @@
-"""Verbs that change what runs: plan, apply, check."""
+"""Verbs that change what runs: plan, apply."""
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -6,7 +6,7 @@ import typer
 
 from maillib.settings.base import Json
 from orchestrator.cli import suite
-from orchestrator.errors import Exit, PreflightFailed
+from orchestrator.errors import Exit
 
 if TYPE_CHECKING:  # imported by the verbs: the validator and its models cost more than the rest of the start
     from orchestrator.plan import Action, Plan, Reason
@@ -20,7 +20,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (plan, apply, check):
+    for verb in (plan, apply):
         app.command()(verb)
 
 
@@ -83,18 +83,6 @@ def apply(
     held = [action.service for action in done.plan.actions if action.verb is plan_.Verb.HOLD]
     if held:
         suite.tell(f"held, not started: {', '.join(held)}; `postroom start` or `apply --override reset` starts them")
-
-
-def check(context: typer.Context) -> None:
-    """Pre-flight: is this host ready for an apply of the spec? Exit 73: no."""
-    from orchestrator import preflight
-    from orchestrator.cli import accounts
-
-    wanted, declared = accounts.read(context.obj)
-    findings = [*preflight.find(wanted), *declared.find()]
-    if findings:
-        raise PreflightFailed("\n".join(findings))
-    suite.tell("this host is ready")
 
 
 def plan_text(todo: "Plan") -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from maillib import mounts
 from maillib.embedded import files
 from maillib.embedded.bodies import body_status, place_body
 from maillib.errors import ConfigError, NotFound, StoreFull, Transient
@@ -51,12 +52,12 @@ def test_write_all_goes_on_after_a_short_write() -> None:
 def test_network_file_system_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
     """Where locks cannot be relied on the store does not start, and says what it found."""
     device = tmp_path.stat().st_dev
-    mounts = tmp_path / "mountinfo"
-    mounts.write_text(
+    listed = tmp_path / "mountinfo"
+    listed.write_text(
         f"27 1 0:999 / / rw - ext4 /dev/vda rw\n"
         f"36 27 {os.major(device)}:{os.minor(device)} / /srv/mail rw,relatime shared:1 - {kind} server:/mail rw\n"
     )
-    monkeypatch.setattr(files, "_MOUNTS", mounts)
+    monkeypatch.setattr(mounts, "_MOUNTS", listed)
     with pytest.raises(ConfigError, match=f"network file system \\({kind}\\)"):
         files.refuse_network_file_system(tmp_path)
 
@@ -68,7 +69,7 @@ def test_local_file_system_is_accepted(tmp_path: Path) -> None:
 
 def test_a_system_without_a_list_of_mounts_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """macOS has no such list."""
-    monkeypatch.setattr(files, "_MOUNTS", tmp_path / "none")
+    monkeypatch.setattr(mounts, "_MOUNTS", tmp_path / "none")
     files.refuse_network_file_system(tmp_path)
 
 

@@ -1,0 +1,141 @@
+"""Who listens where on this host: from the kernel's tables to processes, as far as this user may see them."""
+
+import contextlib
+import ipaddress
+import itertools
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.preflight.host import user_name
+
+_LISTEN = "0A"
+"""State of a listening socket in /proc/net/tcp. tcp_states.h of Linux."""
+_UNIX_LISTENS = "00010000"
+"""Flags of a listening socket in /proc/net/unix: __SO_ACCEPTCON of Linux."""
+_TABLES = ((Path("/proc/net/tcp"), socket.AF_INET), (Path("/proc/net/tcp6"), socket.AF_INET6))
+_COMMAND_SHOWN = 100
+"""Characters of a command line: program, script and what comes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One listening socket."""
+
+    host: str
+    port: int
+    uid: int
+    """Whose it is."""
+    inode: int
+
+    def is_in_the_way_of(self, host: str) -> bool:
+        """Whether its port cannot be listened on at `host`: the same one, or one of the two is a wildcard."""
+        mine, other = ipaddress.ip_address(self.host), ipaddress.ip_address(host)
+        return mine.version == other.version and (mine == other or mine.is_unspecified or other.is_unspecified)
+
+    def may_be_in_the_way_of(self, host: str) -> bool:
+        """It is the wildcard of IPv6, which takes IPv4 along unless told not to: the kernel's tables do not say."""
+        return self.host == "::" and ":" not in host
+
+
+def endpoints(port: int) -> list[Endpoint]:
+    """The sockets that listen on `port`."""
+    found = []
+    for table, family in _TABLES:
+        for fields in _rows(table):
+            host, _, number = fields[1].rpartition(":")
+            if fields[3] == _LISTEN and int(number, 16) == port:
+                found.append(Endpoint(_address(host, family), port, int(fields[7]), int(fields[9])))
+    return found
+
+
+def in_the_way(host: str, port: int) -> list[Endpoint]:
+    """Of the sockets that listen on `port`, those that keep others from `host`."""
+    found = endpoints(port)
+    return [one for one in found if one.is_in_the_way_of(host)] or [
+        one for one in found if one.may_be_in_the_way_of(host)
+    ]
+
+
+def holders(endpoint: Endpoint) -> set[int]:
+    """Pids of the processes that have the socket; empty when they are another user's and this is not root."""
+    wanted = f"socket:[{endpoint.inode}]"
+    return {pid for pid in _pids() if wanted in _descriptors(pid)}
+
+
+def unix_holders(path: Path) -> set[int]:
+    """Pids of the processes that have the unix socket that listens at `path`, as far as this user may see them."""
+    table = Path("/proc/net/unix")
+    rows = table.read_text(errors="surrogateescape").splitlines()[1:] if table.exists() else []
+    fields = [row.split(maxsplit=7) for row in rows]
+    wanted = {f"socket:[{row[6]}]" for row in fields if row[7:] == [os.fspath(path)] and row[3] == _UNIX_LISTENS}
+    return {pid for pid in _pids() if wanted & _descriptors(pid)} if wanted else set()
+
+
+def is_listening(pid: int) -> bool:
+    """Whether a process has a socket that listens on the network."""
+    own = _descriptors(pid)
+    return any(f"socket:[{row[9]}]" in own for table, _ in _TABLES for row in _rows(table) if row[3] == _LISTEN)
+
+
+def name(pid: int) -> str:
+    """`pid 4711 (python3, user alice): python3 -m http.server 2110`."""
+    folder = Path(f"/proc/{pid}")
+    try:
+        user = user_name(folder.stat().st_uid)
+        program = printable((folder / "comm").read_text().strip())
+        words = (folder / "cmdline").read_bytes().rstrip(b"\0").split(b"\0")
+    except OSError:
+        return f"pid {pid}"
+    line = printable(b" ".join(words).decode(errors="replace"))
+    return f"pid {pid} ({program}, user {user})" + (f": {line}" if line else "")
+
+
+def other_suite(pid: int) -> str | None:
+    """The generations folder of another suite of ours that the process belongs to."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return None
+    config = os.fsdecode(dict(itertools.pairwise(words)).get(b"--config", b""))
+    folder, found, _ = config.partition("/generations/current/services/")
+    return folder if found else None
+
+
+def printable(text: str) -> str:
+    """One line for a message, whatever a stranger has called itself."""
+    short = text if len(text) <= _COMMAND_SHOWN else f"{text[: _COMMAND_SHOWN - 1]}…"
+    return "".join(character if character.isprintable() else "?" for character in short)
+
+
+def _address(text: str, family: socket.AddressFamily) -> str:
+    """Of /proc/net/tcp: 32-bit words in the order of this host."""
+    words = [bytes.fromhex(text[at : at + 8]) for at in range(0, len(text), 8)]
+    packed = b"".join(word[::-1] if sys.byteorder == "little" else word for word in words)
+    if family == socket.AF_INET6 and (mapped := ipaddress.IPv6Address(packed).ipv4_mapped):
+        return str(mapped)
+    return socket.inet_ntop(family, packed)
+
+
+def _rows(table: Path) -> list[list[str]]:
+    lines = table.read_text().splitlines()[1:] if table.exists() else []
+    return [line.split() for line in lines]
+
+
+def _pids() -> Iterator[int]:
+    return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit())
+
+
+def _descriptors(pid: int) -> set[str]:
+    """What its descriptors lead to; empty when it has ended or belongs to somebody else."""
+    found = set()
+    try:
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+                found.add(str(link.readlink()))
+    except OSError:
+        return set()
+    return found
