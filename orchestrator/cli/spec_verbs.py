@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from maillib.errors import Conflict, NotFound
+from maillib.errors import Conflict
 from maillib.settings.base import Json
 from orchestrator.cli import suite
 from orchestrator.errors import Exit
@@ -99,7 +99,7 @@ def config(
             suite.tell(f"made a certificate in {found.state_dir / 'tls'}")
         typer.echo(service_file(found.services[service].config, generation=0), nl=False)
     else:
-        raise NotFound(f"there is no service {service}; there are {', '.join(found.services) or 'none'}")
+        raise suite.no_service(service, found.services)
 
 
 def render(

@@ -61,21 +61,26 @@ def services(place: Place) -> dict[str, Mapping[str, Json]]:
 
 
 def chosen(place: Place, names: list[str]) -> list[str]:
-    """`names` in the order of the spec, `all` meaning every enabled service. Raises NotFound for an unknown one."""
+    """`names` in the order of the spec, `all` meaning every enabled service. Raises BadParameter for an unknown one."""
     known = services(place)
     wanted = {name for name, row in known.items() if row["enabled"]} if "all" in names else set(names)
     unknown = sorted(wanted - known.keys())
     if unknown:
-        raise NotFound(f"no service {', '.join(unknown)}; there are {', '.join(known)}")
+        raise no_service(", ".join(unknown), known)
     return [name for name in known if name in wanted]
 
 
 def one(place: Place, name: str) -> str:
-    """`name`, which has to be a service: here `all` is none. Raises NotFound."""
+    """`name`, which has to be a service: here `all` is none. Raises BadParameter."""
     known = services(place)
     if name not in known:
-        raise NotFound(f"no service {name}; there are {', '.join(known)}")
+        raise no_service(name, known)
     return name
+
+
+def no_service(name: str, known: Iterable[str]) -> typer.BadParameter:
+    """A wrong word on the command line, like an unknown option: usage."""
+    return typer.BadParameter(f"there is no service {name}; there are {', '.join(known) or 'none'}")
 
 
 def actor(verb: str) -> str:

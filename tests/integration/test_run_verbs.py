@@ -161,9 +161,9 @@ def test_verbs_without_supervisord_say_so(line_suite: RealSuite, port: int) -> N
 
 
 def test_unknown_service_is_named(line_suite: RealSuite, port: int) -> None:
-    """A name that is no service is an error that lists those there are."""
+    """A name that is no service is an error of usage that lists those there are."""
     done = line_suite.run("stop", "lnes")
-    assert done.code == 1 and "lines" in done.err
+    assert done.code == 64 and "lines" in done.err
 
 
 def test_second_change_at_the_same_time_is_told_to_try_again(line_suite: RealSuite, port: int) -> None:
