@@ -60,6 +60,8 @@ class Verb(StrEnum):
     SESSIONS = "sessions"  # master, worker: every open session
     RELOAD = "reload"  # master {config}: new workers from that file, then the old ones drain
     RESTART = "restart"  # master {config}: the same, and the master executes itself anew
+    RETUNE = "retune"  # master {config}: the workers that run take that file; refused when they cannot
+    LET_GO = "let-go"  # master {addresses}: listen there no more, another service will
     DRAIN = "drain"  # worker {limit_s}: no more sessions, end within limit_s; a shorter limit replaces a longer
     LISTENERS = "listeners"  # worker whose master is dead: hand over copies of the listening sockets
     TAKEN = "taken"  # worker: a new master serves these listeners now: close your copies and drain
@@ -195,6 +197,17 @@ def read_ended(run: Path, service: str, pid: int) -> Ended | None:
         return Ended(pid=pid, finished=_number(data["finished"]), cut=_number(data["cut"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def sessions_cut(run: Path, service: str) -> int:
+    """How many sessions of one service had to be cut in drains that ended within ENDED_KEPT_S."""
+    cut = 0
+    for path in workers_dir(run, service).glob("*.ended"):
+        with contextlib.suppress(OSError, ValueError):  # swept meanwhile; or none of ours
+            ended = read_ended(run, service, int(path.stem))
+            if ended is not None and path.lstat().st_mtime >= now() - ENDED_KEPT_S:
+                cut += ended.cut
+    return cut
 
 
 def _read(path: Path) -> tuple[Message, int]:

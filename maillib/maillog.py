@@ -104,6 +104,11 @@ def ready(*, pid: int) -> None:
     _emit("info", "ready", pid=pid)
 
 
+def retuned(*, pid: int, generation: int) -> None:
+    """A worker goes on with new settings or listeners; open sessions keep the settings they began with."""
+    _emit("info", "retuned", pid=pid, generation=generation)
+
+
 def draining(*, pid: int, sessions: int, limit_s: float, reason: str) -> None:
     """No new sessions from here on; the running ones have `limit_s`."""
     _emit("info", "draining", pid=pid, sessions=sessions, limit_s=limit_s, reason=reason)

@@ -19,7 +19,21 @@ _HEAD = """\
 Every key of `services.yaml`, made from the models that validate it. `postroom validate` checks a file, `postroom
 config --resolved` prints it with every default. Durations are a whole number and `s`, `m`, `h` or `d`; sizes are
 octets, or a whole number and `KiB`, `MiB` or `GiB`; relative paths start at the file that names them.
+
+The column *change* says what `apply` does when only such keys have changed; of several the last one here decides:
+
+| change | what happens |
+| --- | --- |
+| live | the running processes take it; whoever connects from then on has the new value, open sessions keep theirs |
+| re-listen | listeners open and close; the same workers go on, and the sessions they have |
+| reload | new workers on the same listeners; the old ones take no more, and their sessions have the drain limit to end |
+| restart | the service stops and starts: its sessions may finish, new connections are refused meanwhile |
+
+`enabled` stops or starts its service, a name that comes or goes under `services` adds or removes one, and another
+`state_dir` is another suite.
 """
+
+_COLUMNS = "| key | value | default | change | meaning |\n| --- | --- | --- | --- | --- |"
 
 _TITLES = {
     "SpecFile": "services.yaml",
@@ -52,10 +66,12 @@ def _sections(schema: Mapping[str, Any]) -> Iterator[str]:
     definitions = {**schema["$defs"], "SpecFile": schema}
     for name, kind in KINDS.items():
         definition = definitions[name]
-        yield f"## {_TITLES[name]}\n\n{summary(kind)}\n\n| key | value | default | meaning |\n| --- | --- | --- | --- |"
+        yield f"## {_TITLES[name]}\n\n{summary(kind)}\n\n{_COLUMNS}"
         for key, shape in definition["properties"].items():
             default = "required" if key in definition.get("required", ()) else _default(shape)
-            yield f"| `{key}` | {_value(shape)} | {default} | {_cell(shape['description'])} |"
+            change = shape.get("x-change", "")
+            meaning = _cell(shape["description"].removesuffix(f" Change: {change}."))
+            yield f"| `{key}` | {_value(shape)} | {default} | {change or '-'} | {meaning} |"
         yield ""
 
 

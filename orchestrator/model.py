@@ -1,13 +1,15 @@
 """What a person may write in services.yaml: one strict model per part.
 
-The docstring below a field is its documentation, in the JSON Schema and in docs/settings.md. What concerns more than
-one service (ports, dependencies, users) is in `crosscheck`; paths are made absolute in `spec`.
+The docstring below a field is its documentation, in the JSON Schema and in docs/settings.md. What a change of it costs
+is declared where its value ends up, in `maillib.settings.service`, and here for what no service is told. What concerns
+more than one service (ports, dependencies, users) is in `crosscheck`; paths are made absolute in `spec`.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
+from maillib.settings.change import Change
 from maillib.settings.pop import PopSettings
 from maillib.settings.service import Limits, Stop
 from maillib.settings.smtp import SmtpSettings
@@ -25,7 +27,8 @@ class Listener(Model):
     address: AddressText
     """`127.0.0.1:2525`, `[::1]:2525`, or `:2525` for every address of this host."""
     tls: TlsMode = "starttls"
-    """`starttls`: offered; `implicit`: from the first octet; `none`: not offered."""
+    """`starttls`: offered; `implicit`: from the first octet; `none`: not offered. Where no other listener of the service
+    has TLS, this one makes it a reload."""
     cleartext_login: bool = False
     """Accept log-in without TLS here. Passwords then pass the network in the clear."""
     proxy_from: list[NetworkText] = Field(default_factory=list)
@@ -52,7 +55,7 @@ class Service(Model):
     """Worker processes behind the same listeners."""
     user: UserName | None = None
     """The workers drop to this user after binding; `null`: they stay who started them."""
-    depends_on: list[str] = Field(default_factory=list)
+    depends_on: Annotated[list[str], Change.LIVE] = Field(default_factory=list)
     """Names of services; this one is started after they are ready and stopped before them."""
     stop: Annotated[Stop, Settings()] = Stop()
     """How it stops."""
@@ -142,7 +145,7 @@ class SpecFile(Model):
     """The name this host gives itself in greetings, Received, Message-ID and DSN. RFC 5321 §4.1.3."""
     state_dir: PathText = "./var"
     """Where mail, queue, logs, sockets and generations are; relative to this file."""
-    accounts: PathText | None = None
+    accounts: Annotated[PathText | None, Change.LIVE] = None
     """File with declared accounts; relative to this file."""
     tls: Tls = Tls()
     """Certificate and private key of all listeners."""

@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from maillib.settings.service import SETTINGS, Limits, Stop
+from maillib.settings import change
+from maillib.settings.change import Change
+from maillib.settings.service import SETTINGS, Limits, ServiceCommon, Stop
 from orchestrator import crosscheck, fields, model, settingsmodel
 from orchestrator.fielddocs import field_docs, summary
 
@@ -27,6 +29,14 @@ MODELS: tuple[type[BaseModel], ...] = (
 KINDS: Mapping[str, type] = {kind.__name__: kind for kind in (*MODELS, Stop, Limits, *SETTINGS.values())}
 """Every part of services.yaml by its name in the schema, in the order of the documentation."""
 
+_PARTS_OF: Mapping[type, str] = {
+    model.Listener: "listen",
+    model.SmtpListener: "listen",
+    model.Tls: "tls",
+    fields.FileReference: "tls",
+}
+"""Parts of services.yaml that end up in one field of a service's file, and share its class of change."""
+
 JsonObject = dict[str, Any]  # what pydantic gives, edited in place
 
 
@@ -41,6 +51,13 @@ def json_schema() -> JsonObject:
     top: JsonObject = definitions.pop(model.SpecFile.__name__)
     top["properties"]["services"] |= _services()
     return {"$schema": DIALECT, **top, "$defs": definitions}
+
+
+def change_of(kind: type, name: str) -> Change | None:
+    """What a change of a key of services.yaml costs; None where that is no such matter: its parts say it, or it starts,
+    stops, adds or removes services."""
+    common = change.declared(ServiceCommon)
+    return change.declared(kind).get(name) or common.get(_PARTS_OF.get(kind, name))
 
 
 def _services() -> JsonObject:
@@ -70,6 +87,10 @@ def _describe(kind: type, definition: JsonObject) -> None:
     for name, shape in definition["properties"].items():
         shape.pop("title", None)
         shape["description"] = docs[name]
+        needed = change_of(kind, name)
+        if needed is not None:
+            shape["x-change"] = needed.value
+            shape["description"] += f" Change: {needed}."
         if isinstance(shape.get("default"), dict):
             del shape["default"]  # of the parts, each key has its own
         elif dataclasses.is_dataclass(kind) and "default" in shape:

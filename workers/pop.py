@@ -52,8 +52,6 @@ def load() -> "Build":
     from maillib.settings.pop import PopSettings
 
     async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
-        settings = config.settings
-        assert isinstance(settings, PopSettings)
         state_dir = Path(config.state_dir)
         directory = EmbeddedDirectory(state_dir)
         index = EmbeddedIndex(state_dir, directory.account)
@@ -69,6 +67,8 @@ def load() -> "Build":
         )
 
         def new_connection(info: ConnectionInfo) -> StreamConnection:
+            settings = info.settings
+            assert isinstance(settings, PopSettings)
             terms = Terms(
                 hostname=config.hostname,
                 tls=info.tls,

@@ -49,8 +49,6 @@ def load() -> "Build":
     from maillib.settings.smtp import SmtpSettings
 
     async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
-        settings = config.settings
-        assert isinstance(settings, SmtpSettings)
         state_dir = Path(config.state_dir)
         directory = EmbeddedDirectory(state_dir)
         queue = EmbeddedQueue(state_dir)
@@ -58,6 +56,8 @@ def load() -> "Build":
         doorkeeper = Doorkeeper(directory, penalties)
 
         def new_connection(info: ConnectionInfo) -> StreamConnection:
+            settings = info.settings
+            assert isinstance(settings, SmtpSettings)
             terms = Terms(
                 hostname=config.hostname,
                 submission=info.listener.role == "submission",

@@ -19,7 +19,7 @@ from maillib.runtime.arrival import Arrival, Hall
 from maillib.runtime.listeners import set_options
 from maillib.runtime.service import Registry, Service, Session
 from maillib.runtime.turns import Turns
-from maillib.settings.service import Listener
+from maillib.settings.service import Listener, ServiceConfig
 
 if TYPE_CHECKING:
     from maillib.runtime.worker import Setup
@@ -46,6 +46,7 @@ class Acceptor:
         self._hall = Hall(
             loop=self._loop,
             service=service,
+            settings=setup.config.settings,
             tls=setup.tls,
             admission=Admission(
                 setup.config.limits,
@@ -72,6 +73,17 @@ class Acceptor:
             set_options(sock)
             self._listen(listener, sock)
 
+    def retune(self, config: ServiceConfig, listeners: list[tuple[Listener, socket.socket]]) -> None:
+        """These listeners, limits and settings from now on. What waits unaccepted on a listener that stays, waits."""
+        leaving = [sock for _, sock in self._listeners]
+        for sock in leaving:
+            self._loop.remove_reader(sock.fileno())
+        self._listeners = listeners
+        self._hall.settings = config.settings
+        self._hall.admission.take_limits(config.limits, processes=config.processes)
+        self.start()
+        self._loop.call_later(SETTLE_S, _close, leaving)
+
     def stop(self) -> None:
         """Accept no more from this moment; our copies of the sockets are closed a little later."""
         if self._accepting:
@@ -85,8 +97,7 @@ class Acceptor:
         await self._settled
 
     def _close(self) -> None:
-        for _, sock in self._listeners:
-            sock.close()
+        _close([sock for _, sock in self._listeners])
         self._closed = True
         self._check_settled()
 
@@ -100,7 +111,7 @@ class Acceptor:
             self._hall.admission.leave(place)
 
     def _listen(self, listener: Listener, sock: socket.socket) -> None:
-        if self._accepting:
+        if self._accepting and sock.fileno() >= 0:  # a pause may outlast a listener
             balancers = Networks(listener.proxy_from)
             self._loop.add_reader(sock.fileno(), self._accept, listener, sock, balancers)
 
@@ -133,3 +144,8 @@ class Acceptor:
             else:
                 arrival.enter(None)
         self._at_once = min(2 * self._at_once, MANY_AT_ONCE)
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for sock in sockets:
+        sock.close()

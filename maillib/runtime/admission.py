@@ -60,14 +60,11 @@ class Admission:
     """The places of one process."""
 
     def __init__(self, limits: Limits, occupancy: Occupancy, seat: Seat, refusal: bytes, *, processes: int = 1) -> None:
-        self._limits = limits
+        self.take_limits(limits, processes=processes)
         self._occupancy = occupancy
         self._seat = seat
         self._refusal = refusal
         self._loop = asyncio.get_running_loop()
-        self._most_here = limits.connections_with(limits.open_files)
-        self._fair_here = limits.connections - (limits.connections // FOR_OTHERS if processes > 1 else 0)
-        self._most_of_a_network = max(limits.connections_per_ip, int(limits.connections * NETWORK_SHARE))
         self._heap = HeapTrim()
         self._places: dict[Place, None] = {}
         """In the order in which they were taken: the clock of the loop counts milliseconds."""
@@ -82,6 +79,13 @@ class Admission:
         self._weights: Counter[int] = Counter()
         """Connections by network, at the same moment."""
         self._refusals: Counter[tuple[str, str]] = Counter()
+
+    def take_limits(self, limits: Limits, *, processes: int) -> None:
+        """These count from now on; who is in stays in."""
+        self._limits = limits
+        self._most_here = limits.connections_with(limits.open_files)
+        self._fair_here = limits.connections - (limits.connections // FOR_OTHERS if processes > 1 else 0)
+        self._most_of_a_network = max(limits.connections_per_ip, int(limits.connections * NETWORK_SHARE))
 
     def enter(self, guest: Guest, host: str, *, for_another: bool = False) -> Place:
         """Raises PeerError, with the reason, when there is no place.

@@ -20,7 +20,7 @@ from maillib.errors import PeerError
 from maillib.runtime.admission import Admission, Guest, Place
 from maillib.runtime.service import ConnectionInfo, Service
 from maillib.runtime.turns import Turns
-from maillib.settings.service import Listener
+from maillib.settings.service import AnySettings, Listener
 
 if TYPE_CHECKING:  # with what it imports it is large, and few listeners are behind a balancer
     from maillib.protocols.proxy import HeaderReader
@@ -38,6 +38,7 @@ class Hall:
 
     loop: asyncio.AbstractEventLoop
     service: Service
+    settings: AnySettings
     tls: ssl.SSLContext | None
     admission: Admission
     turns: Turns
@@ -166,6 +167,7 @@ class Arrival:
             since=time.time(),
             tls=implicit,
             tls_context=hall.tls if self._listener.tls == "starttls" else None,
+            settings=hall.settings,
             via=self._via,
         )
         try:

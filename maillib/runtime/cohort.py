@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,6 +120,17 @@ def spawn(script: Path, cohort: Cohort, handed: Handed, log: Path, free_region: 
             os.close(fd)
     ours.setblocking(False)
     return Worker(pid=pid, channel=ours, region=free_region, started=time.monotonic())
+
+
+def retune(worker: Worker, cohort: Cohort, sockets: Sequence[tuple[Listener, socket.socket]]) -> bool:
+    """Hand a worker what has become of its cohort's configuration; False: it is gone, or as good as."""
+    config = channel.memory_file("config", encode(cohort.file))
+    try:
+        described = [_listener_json(listener) for listener, _ in sockets]
+        descriptors = [config, *(sock.fileno() for _, sock in sockets)]
+        return channel.send(worker.channel, {"do": "retune", "listeners": described}, descriptors)
+    finally:
+        os.close(config)
 
 
 def free_region(workers: list[Worker]) -> int:

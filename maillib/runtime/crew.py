@@ -43,6 +43,9 @@ class Boss(Protocol):
     def coming_failed(self, error: str) -> None:
         """A worker of the cohort that is becoming ready will not."""
 
+    def has_retuned(self, pid: int) -> None:
+        """That worker has taken the new configuration, or has ended."""
+
     def say(self, words: str, to: TextIO) -> None: ...
 
 
@@ -110,6 +113,17 @@ class Crew:
             if not channel.send(worker.channel, {"do": "drain", "limit_s": limit_s, "reason": reason}):
                 os.kill(worker.pid, signal.SIGTERM)
 
+    def retune(self) -> set[int]:
+        """Hand the serving workers what has become of their configuration; the pids of those that will answer."""
+        sockets = self._boss.sockets_for(self.current)
+        workers = self.current.workers.values()
+        return {worker.pid for worker in workers if cohort.retune(worker, self.current, sockets)}
+
+    @property
+    def room(self) -> int:
+        """Connections that can be counted."""
+        return self.occupancy.slots - LEAVING if self.occupancy is not None else 0
+
     def hurry(self) -> None:
         """Those that drain say goodbye now."""
         for one in self.old:
@@ -175,6 +189,8 @@ class Crew:
             self.last_error = str(message["error"])
             if self.coming is not None and worker.pid in self.coming.workers:
                 self._boss.coming_failed(self.last_error)
+        elif "took" in message:
+            self._boss.has_retuned(worker.pid)
         elif message.get("state") in tuple(WorkerState):
             worker.state = WorkerState(str(message["state"]))
             if worker.state is WorkerState.READY:
@@ -204,6 +220,7 @@ class Crew:
         while worker.channel.fileno() >= 0 and _has_message(worker):
             self._hear(worker)  # its last words may tell why
         self.forget(worker)
+        self._boss.has_retuned(worker.pid)
         if one.deadline is not None:
             return
         code = os.waitstatus_to_exitcode(status)

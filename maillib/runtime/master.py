@@ -7,6 +7,7 @@ the channels of its workers, its control socket, and a few deadlines.
 - a worker that dies is replaced after a growing pause.
 - reload: a cohort of new workers on the same listeners becomes ready, then the old one takes no more and drains.
 - restart: the same, then the master executes itself anew (same pid).
+- retune: the running workers take new values and listeners, where those need no more.
 - stop (SIGTERM, SIGINT, SIGQUIT): refuse new connections at once; workers drain; when they do not end within a moment,
   the agent is told about them and the master ends; where no agent answers it waits for them itself.
 """
@@ -26,12 +27,13 @@ from typing import TextIO
 from maillib import control, maillog
 from maillib.command_socket import Client, CommandSocket
 from maillib.control import Message, Verb
-from maillib.errors import ConfigError, Transient
+from maillib.errors import ConfigError, MailError, Transient
 from maillib.runtime import folders, listeners, resume, takeover
 from maillib.runtime.changeover import Changeover
 from maillib.runtime.cohort import Cohort, Worker
 from maillib.runtime.crew import Crew
 from maillib.runtime.occupancy import Occupancy
+from maillib.runtime.retuning import Retuning, refuse_what_needs_more
 from maillib.settings import service
 from maillib.settings.service import Listener, ServiceFile
 from maillib.version import VERSION, code_digest
@@ -76,8 +78,9 @@ class Master:
         current = Cohort(config_argument.resolve(), file)
         self._crew = Crew(script, file.service, self._selector, current, self)
         self._changeover: Changeover | None = None
+        self._retuning: Retuning | None = None
         self._waiting: deque[tuple[Client | None, Message]] = deque()
-        """Reloads and restarts that came during another one."""
+        """Changes that came during another one."""
         self._predecessors = takeover.Predecessors()
         self._said_ready = False
         self._execute_by: float | None = None
@@ -147,6 +150,8 @@ class Master:
         times = [self._next_log_check, self._detach_at, self._execute_by, *self._crew.dates()]
         if self._changeover is not None:
             times.append(self._changeover.give_up_at)
+        if self._retuning is not None:
+            times.append(self._retuning.give_up_at)
         return max(0.0, min(time_ for time_ in times if time_ is not None) - now)
 
     def _tick(self) -> None:
@@ -155,6 +160,8 @@ class Master:
         if self._stop_began is None:
             if self._changeover is not None:
                 self._changeover.tick(now)
+            if self._retuning is not None:
+                self._retuning.tick(now)
         elif self._detach_at is not None and now >= self._detach_at:
             self._detach()
         if self._execute_by is not None and (now >= self._execute_by or not self._commands.clients):
@@ -185,7 +192,9 @@ class Master:
         sockets = {(listener.host, listener.port): sock for listener, sock in self._listeners}
         if self._changeover is not None and self._changeover.coming is one:
             sockets |= self._changeover.opened
-        return [(listener, sockets[listener.host, listener.port]) for listener in one.file.service.listen]
+        addresses = ((listener, (listener.host, listener.port)) for listener in one.file.service.listen)
+        # One may be missing: it was let go for another service.
+        return [(listener, sockets[address]) for listener, address in addresses if address in sockets]
 
     def became_ready(self) -> None:
         if self._changeover is not None and self._changeover.coming.is_ready:
@@ -199,6 +208,10 @@ class Master:
     def coming_failed(self, error: str) -> None:
         if self._changeover is not None:
             self._changeover.fail(error)
+
+    def has_retuned(self, pid: int) -> None:
+        if self._retuning is not None:
+            self._retuning.gone(pid)
 
     def say(self, words: str, to: TextIO) -> None:
         """For whoever started us in a shell; under supervisord it goes to NAME.out."""
@@ -218,7 +231,7 @@ class Master:
             client.answer(self._status())
         elif self._stop_began is not None:
             client.fail("the service is stopping")
-        elif verb in (Verb.RELOAD, Verb.RESTART):
+        elif verb in (Verb.RELOAD, Verb.RESTART, Verb.RETUNE, Verb.LET_GO):
             self._change(client, request)
         elif verb == Verb.LISTENERS:
             described: list[object] = [asdict(listener) for listener, _ in self._listeners]
@@ -250,40 +263,91 @@ class Master:
                 {"address": listener.address, "role": listener.role, "tls": listener.tls}
                 for listener in current.file.service.listen
             ],
+            "listening": [listener.address for listener, _ in self._listeners],
             "connections": occupancy.taken() if occupancy else 0,
+            "room": self._crew.room,
             "last_error": self._crew.last_error,
         }
 
-    # Reload and restart
+    # Changes
 
     def _change(self, client: Client | None, request: Message) -> None:
-        """Begin a reload or restart, or let it wait for the one under way."""
-        if self._changeover is not None:
+        """Begin what was asked for, or let it wait for the change under way."""
+        if self._changeover is not None or self._retuning is not None:
             if client is not None:
-                client.tell("another reload or restart is under way")
+                client.tell("another change is under way")
             self._waiting.append((client, request))
             return
-        path = Path(str(request.get("config") or self._config_argument)).resolve()
+        verb = request.get("verb")
         try:
-            file = service.read(path)
-            if (file.service.name, file.service.protocol) != (self._name, self._file.service.protocol):
-                raise ConfigError(f"{path} is not for the service {self._name}")
-            if (file.service.state_dir, file.service.run_dir) != (self._file.service.state_dir, os.fspath(self._run)):
-                raise ConfigError(f"{path} is for another state directory")
-        except ConfigError as error:
+            if verb == Verb.LET_GO:
+                self._let_go(client, request)
+                return
+            path = Path(str(request.get("config") or self._config_argument)).resolve()
+            file = self._read(path)
+            if verb == Verb.RETUNE:
+                self._begin_retuning(client, path, file)
+            else:
+                self._begin_changeover(client, path, file, anew=verb == Verb.RESTART)
+        except MailError as error:
+            self._retuning = None
             self._refuse_change(client, str(error))
-            return
-        self._changeover = Changeover(
-            coming=Cohort(path, file), client=client, anew=request.get("verb") == Verb.RESTART, master=self
-        )
+            self._take_waiting()
+
+    def _read(self, path: Path) -> ServiceFile:
+        """Raises ConfigError when it cannot be read or is not ours."""
+        file = service.read(path)
+        if (file.service.name, file.service.protocol) != (self._name, self._file.service.protocol):
+            raise ConfigError(f"{path} is not for the service {self._name}")
+        if (file.service.state_dir, file.service.run_dir) != (self._file.service.state_dir, os.fspath(self._run)):
+            raise ConfigError(f"{path} is for another state directory")
+        return file
+
+    def _begin_changeover(self, client: Client | None, path: Path, file: ServiceFile, *, anew: bool) -> None:
+        self._changeover = Changeover(coming=Cohort(path, file), client=client, anew=anew, master=self)
         self._crew.coming = self._changeover.coming
         self._changeover.tick(time.monotonic())
+
+    def _begin_retuning(self, client: Client | None, path: Path, file: ServiceFile) -> None:
+        """Raises MailError when the running workers cannot take it; then nothing has changed."""
+        refuse_what_needs_more(self._file.service, file.service, self._crew.room)
+
+        def reload_instead() -> None:
+            maillog.problem(what="new configuration", error="a worker did not take it: all are replaced")
+            self._retuning = None
+            self._begin_changeover(client, path, file, anew=False)
+
+        self._retuning = Retuning(path, file, client=client, master=self, instead=reload_instead)
+        self._retuning.begin()
+
+    def _let_go(self, client: Client | None, request: Message) -> None:
+        """Refuse on some listeners, which stay in the configuration: the next change opens those it still has."""
+        addresses = request.get("addresses")
+        leaving = {str(address) for address in addresses} if isinstance(addresses, list) else set()
+        for listener, sock in self._listeners:
+            if listener.address in leaving:
+                listeners.refuse_from_now_on(sock)
+        self._listeners = [(one, sock) for one, sock in self._listeners if one.address not in leaving]
+        if client is not None:
+            client.answer({"ok": True})
 
     def _refuse_change(self, client: Client | None, error: str) -> None:
         self._crew.last_error = error
         maillog.problem(what="reload", error=error)
         if client is not None:
             client.fail(error)
+
+    # What a retuning asks of its master
+
+    def retune(self, config: Path, file: ServiceFile, opened: takeover.Sockets) -> set[int]:
+        self._take_listeners(file, opened)
+        self._crew.current.config, self._crew.current.file = config, file
+        return self._crew.retune()
+
+    def retuning_done(self) -> None:
+        self._retuning = None
+        self._crew.last_error = None
+        self._take_waiting()
 
     # What a changeover asks of its master
 
@@ -311,16 +375,19 @@ class Master:
 
     def cut_over(self, coming: Cohort, opened: takeover.Sockets) -> None:
         """From here on `coming` serves; the cohort before it takes no more and drains."""
-        sockets = {(listener.host, listener.port): sock for listener, sock in self._listeners} | opened
-        self._listeners = [(one, sockets.pop((one.host, one.port))) for one in coming.file.service.listen]
-        for sock in sockets.values():  # no longer declared
-            listeners.refuse_from_now_on(sock)
+        self._take_listeners(coming.file, opened)
         leaving, self._crew.current = self._crew.current, coming
-        self._file = coming.file
         self._crew.last_error = None
         self._crew.drain(leaving, reason="reload")
         if leaving.workers:
             self._crew.old.insert(0, leaving)
+
+    def _take_listeners(self, file: ServiceFile, opened: takeover.Sockets) -> None:
+        sockets = {(listener.host, listener.port): sock for listener, sock in self._listeners} | opened
+        self._listeners = [(one, sockets.pop((one.host, one.port))) for one in file.service.listen]
+        for sock in sockets.values():  # no longer declared
+            listeners.refuse_from_now_on(sock)
+        self._file = file
 
     def execute_when_quiet(self, client: Client | None) -> None:
         """Leave this image once nobody is in the middle of asking something: those would get no answer."""
@@ -373,6 +440,8 @@ class Master:
         self._listeners.clear()
         if self._changeover is not None:
             self._changeover.abandon()
+        if self._retuning is not None:
+            self._retuning.abandon()
         for client, _ in self._waiting:
             if client is not None:
                 client.fail("the service is stopping")

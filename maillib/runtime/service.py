@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from maillib.settings.service import Listener, ServiceConfig
+from maillib.settings.service import AnySettings, Listener, ServiceConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,8 @@ class ConnectionInfo:
     """TLS is on already."""
     tls_context: ssl.SSLContext | None
     """For STARTTLS; None where the listener has no certificate."""
+    settings: AnySettings
+    """As they are now: a service runs on when they change."""
     via: str | None = None
     """The balancer that connected for it and told us of it by the PROXY protocol; None: it connected itself."""
     began: float = field(default_factory=time.monotonic)

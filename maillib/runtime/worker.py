@@ -77,17 +77,22 @@ class Setup:
         self.file: ServiceFile = service.parse(channel.read_memory_file(config))
         self.config: ServiceConfig = self.file.service
         maillog.open_log(folders.log_file(self.config), self.config.name)
-        slots, region, described = message["occupancy_slots"], message["region"], message["listeners"]
-        assert isinstance(slots, int) and isinstance(region, int) and isinstance(described, list)
+        slots, region = message["occupancy_slots"], message["region"]
+        assert isinstance(slots, int) and isinstance(region, int)
         self.occupancy = Occupancy(occupancy, slots)
         self.seat = self.occupancy.seat(region)
         self.tls: ssl.SSLContext | None = None
         if message["tls"]:
             certificate, key, *rest = rest
             self.tls = _tls_context(certificate, key)
-        self.listeners: list[tuple[Listener, socket.socket]] = [
-            (load(Listener, one), socket.socket(fileno=fd)) for one, fd in zip(described, rest, strict=True)
-        ]
+        self.listeners = _listeners(message, rest)
+
+    def retune(self, message: Message, descriptors: list[int]) -> None:
+        """Take the place of what was handed over before. Raises ConfigError."""
+        config, *rest = descriptors
+        self.listeners = _listeners(message, rest)
+        self.file = service.parse(channel.read_memory_file(config))
+        self.config = self.file.service
 
     @classmethod
     def receive(cls, master: socket.socket) -> "Setup":
@@ -117,6 +122,12 @@ class Setup:
         os.initgroups(self.config.user, entry.pw_gid)
         os.setresgid(entry.pw_gid, entry.pw_gid, entry.pw_gid)
         os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+
+
+def _listeners(message: Message, descriptors: list[int]) -> list[tuple[Listener, socket.socket]]:
+    described = message["listeners"]
+    assert isinstance(described, list)
+    return [(load(Listener, one), socket.socket(fileno=fd)) for one, fd in zip(described, descriptors, strict=True)]
 
 
 def _tls_context(certificate: int, key: int) -> ssl.SSLContext:
@@ -264,15 +275,31 @@ class Worker:
         if heard is None:
             self._lose_master()
             return
-        message, _ = heard
+        message, descriptors = heard
         limit_s = message.get("limit_s")
         match message.get("do"):
+            case "retune":
+                self._retune(message, descriptors)
             case "drain" if isinstance(limit_s, (int, float)):
                 self.drain(limit_s, reason=str(message.get("reason")))
             case "detach":
                 self._detached = True
             case "reopen":
                 maillog.reopen()
+
+    def _retune(self, message: Message, descriptors: list[int]) -> None:
+        """New values and listeners for whoever comes from now on; sessions that are open keep theirs."""
+        assert self._acceptor is not None and self._master is not None
+        if self.is_draining:  # nobody comes any more
+            for fd in descriptors:
+                os.close(fd)
+            return
+        self._setup.retune(message, descriptors)
+        self._config = self._setup.config
+        self._acceptor.retune(self._config, self._setup.listeners)
+        self._enter(self._state)
+        maillog.retuned(pid=os.getpid(), generation=self._setup.file.generation)
+        channel.send(self._master, {"took": self._setup.file.digest})
 
     def _lose_master(self) -> None:
         assert self._master is not None

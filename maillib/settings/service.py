@@ -6,12 +6,14 @@ Secrets are never in it, only where to read them.
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from maillib.errors import ConfigError
 from maillib.settings.base import Json, Octets, Range, Seconds, load
+from maillib.settings.change import Change, at
 from maillib.settings.pop import PopSettings
 from maillib.settings.smtp import SmtpSettings
 from maillib.settings.spool import SpoolSettings
@@ -54,11 +56,11 @@ class Listener:
 class Stop:
     """How this service stops."""
 
-    signal: Literal["TERM", "INT", "QUIT"] = "TERM"
+    signal: Annotated[Literal["TERM", "INT", "QUIT"], Change.RESTART] = "TERM"
     """The signal that supervisord sends to stop it."""
-    drain: Annotated[Seconds, Range(0, 3600)] = 60.0
+    drain: Annotated[Seconds, Range(0, 3600), Change.LIVE] = 60.0
     """How long sessions that are open at a stop may go on."""
-    after: Literal["goodbye", "kill"] = "goodbye"
+    after: Annotated[Literal["goodbye", "kill"], Change.LIVE] = "goodbye"
     """What ends a session when that time has passed: a last reply at the next command, or no word at all."""
 
 
@@ -66,14 +68,14 @@ class Stop:
 class Limits:
     """What one service may use."""
 
-    connections: Annotated[int, Range(1, 1_000_000)] = 500
+    connections: Annotated[int, Range(1, 1_000_000), Change.LIVE] = 500
     """Connections at the same time, over all its processes; then who has not logged in and has been silent for longest
-    makes room for the next."""
-    connections_per_ip: Annotated[int, Range(1, 1_000_000)] = 200
+    makes room for the next. More than the running workers have room to count (never less than 896) is a reload."""
+    connections_per_ip: Annotated[int, Range(1, 1_000_000), Change.LIVE] = 200
     """Of these, from one IP address; of IPv6 from one /64."""
-    memory: Annotated[Octets, Range(67_108_864, 2**40)] = 536_870_912
+    memory: Annotated[Octets, Range(67_108_864, 2**40), Change.RELOAD] = 536_870_912
     """Memory of one process."""
-    open_files: Annotated[int, Range(64, 1_048_576)] = 4096
+    open_files: Annotated[int, Range(64, 1_048_576), Change.RELOAD] = 4096
     """Open files of one process: 64 for itself, and two for each connection, which may write or read a message."""
 
     def connections_with(self, open_files: int) -> int:
@@ -101,17 +103,17 @@ class ServiceCommon:
     """What every service has, whatever its protocol. Everything is resolved, all paths are absolute."""
 
     name: str
-    protocol: Literal["smtp", "spool", "pop"]
-    hostname: str
+    protocol: Annotated[Literal["smtp", "spool", "pop"], Change.RESTART]
+    hostname: Annotated[str, Change.RELOAD]
     state_dir: str
     run_dir: str
     """Where sockets are: `STATE_DIR/run`, or a short directory when socket paths would not fit there."""
-    processes: int
-    user: str | None
-    listen: tuple[Listener, ...]
+    processes: Annotated[int, Change.RELOAD]
+    user: Annotated[str | None, Change.RELOAD]
+    listen: Annotated[tuple[Listener, ...], Change.RELISTEN]
     stop: Stop
     limits: Limits
-    tls: TlsFiles | None
+    tls: Annotated[TlsFiles | None, Change.RELOAD]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +132,15 @@ class ServiceFile:
     digest: str
     """SHA-256 of the canonical JSON of the service: equal digests mean that nothing changed."""
     service: ServiceConfig
+
+
+def change_of(protocol: str, keys: Sequence[str]) -> Change:
+    """The class of a key of a service's file; `RELOAD`, which takes up everything, for one that is not known."""
+    if keys[:1] == ["settings"] and protocol in SETTINGS:
+        found = at(SETTINGS[protocol], keys[1:])
+    else:
+        found = at(ServiceCommon, keys)
+    return found or Change.RELOAD
 
 
 def parse(text: str | bytes) -> ServiceFile:

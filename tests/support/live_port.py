@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from maillib.dialog import StreamSession
 from maillib.runtime.service import ConnectionInfo, Registry
 from maillib.runtime.stream import StreamConnection
+from maillib.settings.pop import PopSettings
 from maillib.settings.service import Listener
 from tests.support import tls
 
@@ -48,6 +49,7 @@ async def serve(
             since=time.time(),
             tls=implicit_tls,
             tls_context=server_context if stls and not implicit_tls else None,
+            settings=PopSettings(),
         )
         return StreamConnection(info, new_session(info), registry)
 

@@ -145,6 +145,7 @@ class SmtpWorld:
                 since=time.time(),
                 tls=tls == "implicit",
                 tls_context=server_context if tls == "starttls" else None,
+                settings=self.settings,
             )
             session = self.session(role, tls, cleartext_login=cleartext_login)
             return StreamConnection(info, session, registry)
