@@ -9,8 +9,8 @@ The database holds password hashes: 0640 or tighter. Services read it as an unpr
 WAL writes to the file `-shm` beside it; so folder and files belong to the user of the services. When root makes the
 database, it goes to the owner of the folder; SQLite gives `-wal` and `-shm` the owner and mode of the database.
 
-Leaves to others: rows and statements (`directory_tables`), hashing (`passwords`), how addresses expand
-(`ports.expansion`), how much is remembered of each kind (`answers`).
+Leaves to others: rows and statements (`directory_schema`, `directory_tables`, `directory_changes`), hashing
+(`passwords`), how addresses expand (`ports.expansion`), how much is remembered of each kind (`answers`).
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import hashlib
 import hmac
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -26,9 +26,11 @@ from typing import TypeVar
 from maillib import maillog
 from maillib.address import Address
 from maillib.embedded.answers import Answers
-from maillib.embedded.directory_tables import SCHEMA, Changes, Snapshot
+from maillib.embedded.directory_changes import Changes
+from maillib.embedded.directory_schema import SCHEMA
+from maillib.embedded.directory_tables import Snapshot
 from maillib.embedded.files import FILE_MODE, make_directory, os_errors, refuse_network_file_system
-from maillib.embedded.passwords import Passwords, Stored, is_outdated
+from maillib.embedded.passwords import Passwords, is_outdated
 from maillib.embedded.sqlite import Database, Watch
 from maillib.embedded.threads import Threads
 from maillib.errors import AddressError, AuthenticationFailed, Conflict, NotFound, TemporaryError
@@ -36,20 +38,14 @@ from maillib.ports.credentials import check_password, check_password_hash
 from maillib.ports.directory import (
     Account,
     AccountId,
-    Alias,
     DirectoryEditor,
-    Domain,
     Edit,
     Entries,
-    Forget,
-    PutAccount,
-    RemoveAccount,
-    RemoveAlias,
-    RemoveDomain,
     Resolution,
     SetPassword,
+    StoredPassword,
 )
-from maillib.ports.expansion import expand
+from maillib.ports.expansion import expand, expand_members
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -60,7 +56,7 @@ _THREADS = 2
 _DOMAINS = 1000
 _ACCOUNTS = 10_000
 """That are remembered, and the addresses of as many: each about half a kibibyte. An alias counts as many times as
-it has accounts and addresses behind it."""
+it has accounts and addresses behind it, a list as many times as it has members."""
 
 
 def database_path(state_dir: Path) -> Path:
@@ -85,6 +81,7 @@ class EmbeddedDirectory(DirectoryEditor):
         self._ours: Answers[str, bool] = Answers(_DOMAINS)
         self._default_domain: Answers[None, str] = Answers(1)
         self._resolutions: Answers[str, Resolution] = Answers(2 * _ACCOUNTS, weight=_weight)
+        self._members: Answers[str, Resolution] = Answers(2 * _ACCOUNTS, weight=_weight)
         self._accounts: Answers[AccountId, Account] = Answers(_ACCOUNTS)
         self._credentials: Answers[str, _Credentials] = Answers(_ACCOUNTS)
 
@@ -97,9 +94,21 @@ class EmbeddedDirectory(DirectoryEditor):
     async def resolve(self, address: Address) -> Resolution:
         if not await self.is_local(address.domain):
             return Resolution((), (address,))
-        found = await self._answer(self._resolutions, address.key, lambda snapshot: _resolution(address, snapshot))
+        found = await self._answer(
+            self._resolutions, address.key, lambda snapshot: _or_none(lambda: expand(address, snapshot))
+        )
         if found is None:
             raise NotFound(f"nobody has the address {address}")
+        return found
+
+    async def members(self, mailing_list: Address) -> Resolution:
+        found = await self._answer(
+            self._members,
+            mailing_list.key,
+            lambda snapshot: _or_none(lambda: expand_members(mailing_list, snapshot)),
+        )
+        if found is None:
+            raise NotFound(f"there is no list {mailing_list}")
         return found
 
     async def authenticate(self, login: str, password: str, *, service: str) -> Account:
@@ -121,7 +130,7 @@ class EmbeddedDirectory(DirectoryEditor):
             return None
         return await self._answer(self._credentials, address.key, lambda snapshot: _credentials(address, snapshot))
 
-    async def _hash_again(self, account: Account, seen: Stored, password: str) -> None:
+    async def _hash_again(self, account: Account, seen: StoredPassword, password: str) -> None:
         fresh = await self._passwords.hash(password)
         try:
             await self._write(lambda changes: changes.hash_again(account.id, seen, fresh))
@@ -139,7 +148,7 @@ class EmbeddedDirectory(DirectoryEditor):
             resolution = await self.resolve(sender)
         except NotFound:
             return False
-        return any(found.id == account for found in resolution.accounts)
+        return not resolution.is_caught and any(found.id == account for found in resolution.accounts)
 
     async def generation(self) -> int:
         return await self._read(Snapshot.generation)
@@ -158,15 +167,18 @@ class EmbeddedDirectory(DirectoryEditor):
             if expected is not None and changes.generation() != expected:
                 raise Conflict("the directory was changed meanwhile")
             for at, edit in enumerate(edits):
-                _make(edit, changes, stored.get(at))
+                changes.make(edit, stored.get(at))
             changes.finish(declared)
 
         await self._write(make)
 
-    async def _stored(self, edit: SetPassword) -> Stored:
+    async def _stored(self, edit: SetPassword) -> StoredPassword:
         if edit.password is not None:
             return await self._passwords.hash(edit.password)
-        return Stored(edit.password_hash or "", None)
+        return edit.stored or StoredPassword(edit.password_hash or "", None)
+
+    async def passwords(self) -> Mapping[AccountId, StoredPassword]:
+        return await self._read(Snapshot.passwords)
 
     async def fingerprint(self, secret: str) -> str:
         if self._fingerprint_key is None:
@@ -201,7 +213,14 @@ class EmbeddedDirectory(DirectoryEditor):
         version = self._watch.version()
         if version is not None and version != self._version:
             self._version = version
-            for answers in (self._ours, self._default_domain, self._resolutions, self._accounts, self._credentials):
+            for answers in (
+                self._ours,
+                self._default_domain,
+                self._resolutions,
+                self._members,
+                self._accounts,
+                self._credentials,
+            ):
                 answers.forget()
         return version
 
@@ -223,54 +242,36 @@ class EmbeddedDirectory(DirectoryEditor):
 @dataclass(frozen=True, slots=True)
 class _Credentials:
     account: Account
-    stored: Stored
+    stored: StoredPassword
 
 
 def _credentials(address: Address, snapshot: Snapshot) -> _Credentials | None:
     """The account that may log in as `address`, and what is kept of its password."""
     account = snapshot.entry(address) if snapshot.is_ours(address.domain) else None
-    stored = snapshot.stored(account.id) if isinstance(account, Account) else None
-    return _Credentials(account, stored) if isinstance(account, Account) and stored is not None else None
+    if not isinstance(account, Account) or not account.enabled:
+        return None
+    stored = snapshot.stored(account.id)
+    return None if stored is None else _Credentials(account, stored)
 
 
-def _resolution(address: Address, snapshot: Snapshot) -> Resolution | None:
+def _or_none(expanded: Callable[[], Resolution]) -> Resolution | None:
     try:
-        return expand(address, snapshot)
+        return expanded()
     except NotFound:
         return None
 
 
 def _weight(resolution: Resolution) -> int:
-    return 1 + len(resolution.accounts) + len(resolution.remote)
+    in_lists = sum(len(one.members) for one in resolution.lists)
+    return 1 + len(resolution.accounts) + len(resolution.remote) + in_lists
 
 
 def _check(edit: SetPassword) -> None:
     """Raises PermanentError."""
     if edit.password is not None:
         check_password(edit.password)
-    else:
+    elif edit.stored is None:
         check_password_hash(edit.password_hash or "")
-
-
-def _make(edit: Edit, changes: Changes, stored: Stored | None) -> None:
-    match edit:
-        case Domain():
-            changes.put_domain(edit)
-        case RemoveDomain():
-            changes.remove_domain(edit)
-        case Alias():
-            changes.put_alias(edit)
-        case PutAccount():
-            changes.put_account(edit)
-        case SetPassword():
-            assert stored is not None
-            changes.set_password(edit.address, stored)
-        case RemoveAccount():
-            changes.remove_account(edit)
-        case RemoveAlias():
-            changes.remove_alias(edit)
-        case Forget():
-            changes.forget(edit)
 
 
 def _make_for_owner(path: Path) -> None:

@@ -26,6 +26,7 @@ from argon2.exceptions import InvalidHashError, VerificationError, VerifyMismatc
 from maillib.embedded.threads import Threads
 from maillib.errors import Transient
 from maillib.ports.credentials import MAX_PASSWORD_OCTETS
+from maillib.ports.directory import StoredPassword
 
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1, hash_len=32, salt_len=16, type=Type.ID)
 """The second of OWASP's equal choices for argon2id: 19 MiB, about 20 ms."""
@@ -50,15 +51,6 @@ _SCRAM_ITERATIONS = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
-    """What is kept of a password."""
-
-    argon2id: str = field(repr=False)
-    scram_sha_256: str | None = field(repr=False)
-    """`SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`, see RFC 5803; None: only a hash was ever seen."""
-
-
-@dataclass(frozen=True, slots=True)
 class _Recent:
     """A password that was right."""
 
@@ -77,11 +69,11 @@ class Passwords:
         self._recent: OrderedDict[str, _Recent] = OrderedDict()
         """By the hash that it matched, which another password, or the same one set again, does not have."""
 
-    async def hash(self, password: str) -> Stored:
+    async def hash(self, password: str) -> StoredPassword:
         """For an administrator: waits for its turn."""
         return await self._threads.run(_hash, password)
 
-    async def matches(self, stored: Stored | None, password: str) -> bool:
+    async def matches(self, stored: StoredPassword | None, password: str) -> bool:
         """None: takes as long as for an account with a password, and is false. Raises Transient."""
         if self._pending >= _AT_ONCE + _WAITING:
             raise Transient("too many log-ins wait for their passwords to be checked")
@@ -97,7 +89,7 @@ class Passwords:
                 self._recent.popitem(last=False)
         return matched
 
-    def remembers(self, stored: Stored, password: str) -> bool:
+    def remembers(self, stored: StoredPassword, password: str) -> bool:
         """Whether it has matched lately; False says nothing."""
         recent = self._recent.get(stored.argon2id)
         if recent is None:
@@ -107,11 +99,11 @@ class Passwords:
             return False
         return hmac.compare_digest(recent.digest, self._digest(stored, password))
 
-    def _digest(self, stored: Stored, password: str) -> bytes:
+    def _digest(self, stored: StoredPassword, password: str) -> bytes:
         seen = f"{stored.argon2id}\0{password}".encode("utf-8", "surrogatepass")
         return hashlib.blake2b(seen, digest_size=32, key=self._key).digest()
 
-    def _matches(self, stored: Stored | None, password: str, latest: float) -> bool:
+    def _matches(self, stored: StoredPassword | None, password: str, latest: float) -> bool:
         if self._clock() > latest:
             raise Transient(f"a log-in has waited {LONGEST_WAIT_S:g} s for its password to be checked")
         return _matches(stored, password)
@@ -121,16 +113,16 @@ class Passwords:
         await self._threads.close()
 
 
-def is_outdated(stored: Stored) -> bool:
+def is_outdated(stored: StoredPassword) -> bool:
     """Whether the clear password, now that it is seen, is worth hashing again."""
     return stored.scram_sha_256 is None or _HASHER.check_needs_rehash(stored.argon2id)
 
 
-def _hash(password: str) -> Stored:
-    return Stored(_HASHER.hash(_normalized(password)), scram_sha_256(password, secrets.token_bytes(16)))
+def _hash(password: str) -> StoredPassword:
+    return StoredPassword(_HASHER.hash(_normalized(password)), scram_sha_256(password, secrets.token_bytes(16)))
 
 
-def _matches(stored: Stored | None, password: str) -> bool:
+def _matches(stored: StoredPassword | None, password: str) -> bool:
     """Raises Transient when the hash could not be computed, for want of memory say: that is no wrong password."""
     too_long = len(password) > MAX_PASSWORD_OCTETS
     compared = _DUMMY if stored is None else stored.argon2id
@@ -152,7 +144,7 @@ def _normalized(password: str) -> bytes:
 
 
 def scram_sha_256(password: str, salt: bytes) -> str:
-    """The verifier as `Stored` keeps it. RFC 5802 §3, RFC 7677."""
+    """The verifier as `StoredPassword` keeps it. RFC 5802 §3, RFC 7677."""
     salted = hashlib.pbkdf2_hmac("sha256", saslprep(password).encode(), salt, _SCRAM_ITERATIONS)
     stored_key = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
     server_key = hmac.digest(salted, b"Server Key", "sha256")

@@ -1,15 +1,16 @@
-"""The Directory in memory. No step of it waits but the checking of a declared hash, so each call is one transaction."""
+"""The Directory in memory. No step of it waits but hashing, so each call is one transaction."""
 
 import hashlib
 import hmac
 import itertools
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from maillib.address import Address
 from maillib.errors import AddressError, AuthenticationFailed, Conflict, NotFound
+from maillib.ports.contacts import Contact, contact_key
 from maillib.ports.credentials import check_password, check_password_hash
 from maillib.ports.directory import (
     Account,
@@ -23,11 +24,17 @@ from maillib.ports.directory import (
     PutAccount,
     RemoveAccount,
     RemoveAlias,
+    RemoveContact,
     RemoveDomain,
+    RemoveList,
+    RemoveRetrieval,
     Resolution,
     SetPassword,
+    StoredPassword,
 )
-from maillib.ports.expansion import expand, refuse_circles
+from maillib.ports.expansion import Entry, expand, expand_members, refuse_circles
+from maillib.ports.lists import MailingList, check_list_address
+from maillib.ports.retrieval import Retrieval, check_retrieval_name
 
 
 @dataclass(slots=True)
@@ -37,28 +44,39 @@ class _State:
     domains: dict[str, Domain] = field(default_factory=dict)
     accounts: dict[str, Account] = field(default_factory=dict)
     aliases: dict[str, Alias] = field(default_factory=dict)
+    lists: dict[str, MailingList] = field(default_factory=dict)
+    contacts: dict[tuple[str, str], Contact] = field(default_factory=dict)
+    retrievals: dict[str, Retrieval] = field(default_factory=dict)
     removed: dict[str, Account] = field(default_factory=dict)
-    passwords: dict[AccountId, SetPassword] = field(default_factory=dict)
+    passwords: dict[AccountId, StoredPassword] = field(default_factory=dict)
 
     # as a Book
 
     def is_ours(self, domain: str) -> bool:
         return domain in self.domains and self.domains[domain].enabled
 
-    def entry(self, address: Address) -> Account | Sequence[Address] | None:
-        account, alias = self.accounts.get(address.key), self.aliases.get(address.key)
-        if account is not None and account.enabled:
-            return account
-        return alias.targets if alias is not None and alias.enabled else None
+    def domain(self, name: str) -> Domain:
+        return self.domains[name]
 
-    def postmaster(self, domain: str) -> Address | None:
-        named = self.domains[domain].postmaster
-        return None if named is None else Address(named, domain)
+    def entry(self, address: Address) -> Entry | None:
+        found = [
+            entries[address.key] for entries in (self.accounts, self.aliases, self.lists) if address.key in entries
+        ]
+        return next((entry for entry in found if entry.enabled), found[0] if found else None)
 
     def first_account(self, domain: str) -> Account | None:
         usable = [found for found in self.accounts.values() if found.enabled and self.is_ours(found.address.domain)]
         usable.sort(key=lambda found: (found.address.domain != domain, found.id))
         return usable[0] if usable else None
+
+    def meanings(self) -> Iterator[tuple[Address, str]]:
+        """Every enabled address, and what it is."""
+        yield from ((one.address, "an account") for one in self.accounts.values() if one.enabled)
+        yield from ((one.address, "a list") for one in self.lists.values() if one.enabled)
+        yield from ((one.address, "an alias") for one in self.aliases.values() if one.enabled)
+        for one in self.lists.values():
+            if one.enabled:
+                yield one.owner_address, f"the owner's address of the list {one.address}"
 
 
 class MemoryDirectory(DirectoryEditor):
@@ -78,13 +96,16 @@ class MemoryDirectory(DirectoryEditor):
     async def resolve(self, address: Address) -> Resolution:
         return expand(address, self._state)
 
+    async def members(self, mailing_list: Address) -> Resolution:
+        return expand_members(mailing_list, self._state)
+
     async def authenticate(self, login: str, password: str, *, service: str) -> Account:
         try:
             address = Address.parse(login)
         except AddressError:
             raise AuthenticationFailed(login) from None
         account = self._state.entry(address) if self._state.is_ours(address.domain) else None
-        if not isinstance(account, Account) or not self._matches(account.id, password):
+        if not isinstance(account, Account) or not account.enabled or not self._matches(account.id, password):
             raise AuthenticationFailed(login)
         if account.protocols is not None and service not in account.protocols:
             raise AuthenticationFailed(login)
@@ -92,13 +113,13 @@ class MemoryDirectory(DirectoryEditor):
 
     def _matches(self, account: AccountId, password: str) -> bool:
         known = self._state.passwords.get(account)
-        if known is None or known.password_hash is None:
-            return known is not None and known.password == password
+        if known is None:
+            return False
         from argon2 import PasswordHasher
         from argon2.exceptions import VerifyMismatchError
 
         try:
-            return PasswordHasher().verify(known.password_hash, password)
+            return PasswordHasher().verify(known.argon2id, password.encode("utf-8", "surrogatepass"))
         except VerifyMismatchError:
             return False
 
@@ -110,9 +131,10 @@ class MemoryDirectory(DirectoryEditor):
 
     async def may_send_as(self, account: AccountId, sender: Address) -> bool:
         try:
-            return any(found.id == account for found in expand(sender, self._state).accounts)
+            found = expand(sender, self._state)
         except NotFound:
             return False
+        return not found.is_caught and any(one.id == account for one in found.accounts)
 
     async def generation(self) -> int:
         return self._state.generation
@@ -126,6 +148,9 @@ class MemoryDirectory(DirectoryEditor):
             accounts=accounts,
             with_password=frozenset(state.passwords),
             aliases=tuple(state.aliases.values()),
+            lists=tuple(state.lists.values()),
+            contacts=tuple(state.contacts.values()),
+            retrievals=tuple(state.retrievals.values()),
             removed=tuple(state.removed.values()),
             declared=state.declared,
         )
@@ -136,10 +161,12 @@ class MemoryDirectory(DirectoryEditor):
         state = deepcopy(self._state)
         for edit in edits:
             self._make(edit, state)
-        refuse_circles(state.aliases.values())
-        for key, alias in state.aliases.items():
-            if alias.enabled and key in state.accounts and state.accounts[key].enabled:
-                raise Conflict(f"{alias.address} is an account and an alias")
+        meant: dict[str, str] = {}
+        for address, what in state.meanings():
+            if address.key in meant:
+                raise Conflict(f"{address} is {meant[address.key]} and {what}")
+            meant[address.key] = what
+        refuse_circles(state.aliases.values(), state.lists.values())
         state.generation += 1
         state.declared = state.declared if declared is None else declared
         self._state = state
@@ -148,39 +175,45 @@ class MemoryDirectory(DirectoryEditor):
         match edit:
             case Domain():
                 state.domains[edit.name] = edit
-            case RemoveDomain(name):
-                used = {found.address.domain for found in state.accounts.values()}
-                if name in used or any(alias.address.domain == name for alias in state.aliases.values()):
-                    raise Conflict(f"{name} still has accounts or aliases")
-                state.domains.pop(name, None)
-            case Alias():
-                _in_domain(edit.address, state)
-                state.aliases[edit.address.key] = edit
             case PutAccount():
                 self._put_account(edit, state)
             case SetPassword():
-                account = state.accounts.get(edit.address.key)
-                if account is None:
-                    raise NotFound(f"there is no account {edit.address}")
-                if edit.password is not None:
-                    check_password(edit.password)
-                if edit.password_hash is not None:
-                    check_password_hash(edit.password_hash)
-                state.passwords[account.id] = edit
+                _set_password(edit, state)
+            case Alias():
+                _need_domain(edit.address.domain, state)
+                state.aliases[edit.address.key] = edit
+            case MailingList():
+                check_list_address(edit.address)
+                _need_domain(edit.address.domain, state)
+                state.lists[edit.address.key] = edit
+            case Contact():
+                _need_domain(edit.domain, state)
+                state.contacts[edit.domain, contact_key(edit.name)] = edit
+            case Retrieval():
+                check_retrieval_name(edit.name)
+                if edit.account.key not in state.accounts:
+                    raise NotFound(f"there is no account {edit.account}")
+                state.retrievals[edit.name.lower()] = edit
+            case RemoveDomain(name):
+                had = {key.rpartition("@")[2] for key in (*state.accounts, *state.aliases, *state.lists)}
+                if name in had or any(domain == name for domain, _ in state.contacts):
+                    raise Conflict(f"{name} still has accounts, aliases, lists or contacts")
+                state.domains.pop(name, None)
+            case RemoveAccount(address):
+                _remove_account(address, state)
             case RemoveAlias(address):
                 state.aliases.pop(address.key, None)
-            case RemoveAccount(address):
-                removed = state.accounts.pop(address.key, None)
-                if removed is not None:
-                    state.removed[address.key] = replace(
-                        removed, name="", enabled=False, protocols=None, quota_octets=None
-                    )
-                    state.passwords.pop(removed.id, None)
+            case RemoveList(address):
+                state.lists.pop(address.key, None)
+            case RemoveContact(domain, name):
+                state.contacts.pop((domain, contact_key(name)), None)
+            case RemoveRetrieval(name):
+                state.retrievals.pop(name.lower(), None)
             case Forget(account_id):
                 state.removed = {key: found for key, found in state.removed.items() if found.id != account_id}
 
     def _put_account(self, edit: PutAccount, state: _State) -> None:
-        _in_domain(edit.address, state)
+        _need_domain(edit.address.domain, state)
         key = edit.address.key
         earlier = state.accounts.get(key) or state.removed.pop(key, None)
         state.accounts[key] = Account(
@@ -192,6 +225,9 @@ class MemoryDirectory(DirectoryEditor):
             quota_octets=edit.quota_octets,
         )
 
+    async def passwords(self) -> Mapping[AccountId, StoredPassword]:
+        return dict(self._state.passwords)
+
     async def fingerprint(self, secret: str) -> str:
         return hmac.new(self._key, secret.encode(), hashlib.sha256).hexdigest()
 
@@ -199,6 +235,30 @@ class MemoryDirectory(DirectoryEditor):
         """Nothing to do; engines are closed alike."""
 
 
-def _in_domain(address: Address, state: _State) -> None:
-    if address.domain not in state.domains:
-        raise NotFound(f"{address.domain} is no domain of ours")
+def _need_domain(name: str, state: _State) -> None:
+    if name not in state.domains:
+        raise NotFound(f"{name} is no domain of ours")
+
+
+def _set_password(edit: SetPassword, state: _State) -> None:
+    account = state.accounts.get(edit.address.key)
+    if account is None:
+        raise NotFound(f"there is no account {edit.address}")
+    if edit.password is not None:
+        from argon2 import PasswordHasher
+
+        check_password(edit.password)
+        cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+        state.passwords[account.id] = StoredPassword(cheap.hash(edit.password), None)
+    elif edit.stored is not None:
+        state.passwords[account.id] = edit.stored
+    else:
+        check_password_hash(edit.password_hash or "")
+        state.passwords[account.id] = StoredPassword(edit.password_hash or "", None)
+
+
+def _remove_account(address: Address, state: _State) -> None:
+    removed = state.accounts.pop(address.key, None)
+    if removed is not None:
+        state.removed[address.key] = replace(removed, name="", enabled=False, protocols=None, quota_octets=None)
+        state.passwords.pop(removed.id, None)

@@ -127,7 +127,7 @@ class StoredPassword:
 
     argon2id: str = field(repr=False)
     scram_sha_256: str | None = field(repr=False)
-    """None: the clear password was never seen."""
+    """`SCRAM-SHA-256$ITERATIONS:SALT$STOREDKEY:SERVERKEY`, see RFC 5803; None: only a hash was ever seen."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

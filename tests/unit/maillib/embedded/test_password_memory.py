@@ -8,13 +8,13 @@ from maillib.embedded.passwords import Passwords
 
 SCRIPT = """
 import asyncio, resource, sys, threading
-from maillib.embedded.passwords import Passwords, Stored
+from maillib.embedded.passwords import Passwords, StoredPassword
 from maillib.errors import Transient
 
 async def main():
     threading.stack_size(1 << 20)  # as in a worker
     passwords = Passwords()
-    stored = Stored(sys.argv[1], None)
+    stored = StoredPassword(sys.argv[1], None)
     used = int(next(line for line in open("/proc/self/status") if line.startswith("VmData:")).split()[1]) * 1024
     resource.setrlimit(resource.RLIMIT_DATA, (used + (4 << 20), resource.RLIM_INFINITY))
     try:
