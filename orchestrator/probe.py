@@ -48,7 +48,7 @@ def probe(protocol: str, listener: Listener) -> None:
     """One attempt. Raises ProbeFailed."""
     try:
         with contextlib.ExitStack() as stack:
-            stream = stack.enter_context(socket.create_connection(_target(listener), timeout=ATTEMPT_S))
+            stream = stack.enter_context(socket.create_connection(target(listener), timeout=ATTEMPT_S))
             if stream.getsockname()[0] in Networks(listener.proxy_from):
                 stream.sendall(_FOR_MYSELF)
             if listener.tls == "implicit":
@@ -62,7 +62,7 @@ def probe(protocol: str, listener: Listener) -> None:
         raise ProbeFailed(f"{listener.address}: {error.strerror or error}") from None
 
 
-def _target(listener: Listener) -> tuple[str, int]:
+def target(listener: Listener) -> tuple[str, int]:
     """An address that leads to the listener: loopback where it listens everywhere."""
     return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.host, listener.host), listener.port  # noqa: S104
 

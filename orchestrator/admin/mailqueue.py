@@ -13,10 +13,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
+from maillib.address import Address
 from maillib.embedded.queue import EmbeddedQueue
 from maillib.embedded.queue_check import SpoolFindings
 from maillib.errors import Conflict, MailError, NotFound
-from maillib.ports.queue import QueueId, QueueItem, QueueState, Recipient, RecipientState
+from maillib.message.received import received_from_here
+from maillib.ports.queue import Envelope, QueueId, QueueItem, QueueState, Recipient, RecipientState
 from maillib.settings.base import Json
 from orchestrator.admin.owner import acting_as_owner
 
@@ -89,6 +91,26 @@ def retry_all(state_dir: Path) -> list[str]:
 def remove(state_dir: Path, queue_ids: Sequence[str]) -> dict[str, MailError | None]:
     """Delete these, mail and all; what was wrong with each."""
     return _each(state_dir, queue_ids, EmbeddedQueue.remove)
+
+
+def put(state_dir: Path, *, hostname: str, recipient: Address, octets: bytes) -> QueueId:
+    """Queue a message that this host wrote itself; durable on return. Raises NotFound, StoreFull, Transient."""
+
+    async def put(queue: EmbeddedQueue) -> QueueId:
+        now = datetime.now(UTC)
+        draft = queue.draft()
+        try:
+            await draft.write(received_from_here(hostname=hostname, queue_id=draft.id, when=now) + octets)
+            recipients = (Recipient(address=recipient),)
+            await draft.commit(Envelope(sender=None, recipients=recipients, queued=now, account=None, peer="postroom"))
+        finally:
+            await draft.abort()
+        return draft.id
+
+    def no_spool() -> QueueId:
+        raise NotFound(f"there is no {state_dir / 'spool'}")
+
+    return _run(state_dir, put, without_spool=no_spool)
 
 
 def as_json(item: QueueItem) -> dict[str, Json]:
