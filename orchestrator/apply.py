@@ -1,24 +1,24 @@
 """Makes what runs be what the spec says: under a lock, generation by generation, service by service.
 
-Order: lock → pre-flight → render → look at what runs → plan → write the generation aside, read it back, rename →
-certificates and accounts → make it the one that holds → switch per service in dependency order → record the result.
+Order: pre-flight → lock → render → look at what runs → plan → write the generation aside, read it back, rename →
+certificate, accounts → switch per service in dependency order, each ready and probed → make it the one in force.
 
 Guarantees: what fails before the switch changes nothing that runs. A service that does not become ready is not cut
-over: its old workers go on serving, and what was switched before it goes back, by a plan from what runs then to the
-generation that held before. Equal spec and everything running: nothing is written or touched. Killed in between, the
-next apply goes on from what it finds.
+over: its old workers go on serving, what was switched before it goes back, accounts too, and the generation in force
+stays what it was (`attempt`). Equal spec and everything running: nothing is written or touched. Killed at any moment,
+the old or the new generation is in force, nobody holds the lock, and the next apply goes on from what it finds.
 """
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
 
 from maillib import control
-from maillib.errors import MailError
 from maillib.settings.base import Json
 from maillib.version import VERSION
 from orchestrator import (
+    attempt,
     certificates,
     folders,
     generation,
@@ -32,49 +32,21 @@ from orchestrator import (
     survey,
 )
 from orchestrator import spec as spec_
-from orchestrator.errors import ApplyFailed
-from orchestrator.generation import Generation
+from orchestrator.attempt import Accounts, Attempt, Options
+from orchestrator.errors import GenerationDamaged
+from orchestrator.generation import CONFIGURATION, RESOLVED, Generation
 from orchestrator.operate import Tell
 from orchestrator.place import Place
-from orchestrator.plan import Plan
-from orchestrator.render import CONFIGURATION, Rendered, render
+from orchestrator.plan import Plan, World
+from orchestrator.render import Rendered, render
 from orchestrator.spec import Spec
-from orchestrator.switch import Switch
 
 SCHEMA_VERSION = 1
 
-ACCOUNTS = "accounts.yaml"
-RESOLVED = "resolved.json"
-"""Names of files in a generation, beside those of `render`."""
-
-
-class Accounts(Protocol):
-    """The declared accounts. Given to apply from outside: only administration touches the store."""
-
-    @property
-    def text(self) -> str | None:
-        """The declaration as it was read; None: the spec names none."""
-
-    def plan(self) -> Sequence[str]:
-        """What would change, one sentence each. Raises MailError."""
-
-    def apply(self) -> None:
-        """Change it; services answer by the new data when this returns. Raises MailError."""
-
-
 _ALONE_WAIT_S = 10.0
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    lock_wait_s: float = 60.0
-    ready_s: float = 60.0
-    """How long one service may take to become ready."""
-    on_failure: Literal["rollback", "hold"] = "rollback"
-    """hold: leave everything as the failure left it."""
-    override: Literal["respect", "reset"] = "respect"
-    """reset: start what is held."""
-    by: str = "postroom apply"
+Review = Callable[[Plan, World], None]
+"""Looks at what is about to be done, and at what that was concluded from; what it raises keeps everything as it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,34 +62,61 @@ class Applied:
 def make_plan(spec: Spec, accounts: Accounts, *, ignore_holds: bool = False) -> Plan:
     """What `apply` would do now. Changes nothing."""
     rendered = _render(spec, generation.next_number(spec.state_dir))
-    return _plan(spec, {**rendered.files, RESOLVED: _resolved(spec)}, accounts, ignore_holds=ignore_holds)
+    todo, _ = _plan(spec, {**rendered.files, RESOLVED: _resolved(spec)}, accounts, ignore_holds=ignore_holds)
+    return todo
 
 
-def apply(spec: Spec, accounts: Accounts, options: Options, tell: Tell) -> Applied:
-    """Raises PreflightFailed, Locked and ApplyFailed; other MailErrors for what failed before the switch began."""
-    preflight.check(spec)
+def apply(
+    spec: Spec,
+    accounts: Accounts,
+    options: Options,
+    tell: Tell,
+    *,
+    doing: Tell = lambda step: None,
+    review: Review = lambda todo, world: None,
+) -> Applied:
+    """Raises PreflightFailed, Locked and ApplyFailed; other MailErrors for what failed before the switch began.
+
+    `doing` hears of each step when it begins. `review` is asked under the lock, before anything is written.
+    """
     state_dir = spec.state_dir
-    state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-    with locks.exclusive(state_dir, "apply", wait_s=options.lock_wait_s):
-        preflight.check(spec)  # once more: whoever held the lock may have changed what runs
-        held = generation.current(state_dir)
-        number = generation.next_number(state_dir)
-        rendered = _render(spec, number)
-        files = {**rendered.files, RESOLVED: _resolved(spec)}
-        todo = _plan(spec, files, accounts, ignore_holds=options.override == "reset")
-        is_new = held is None or _differs(spec, held, accounts, todo)
-        if held is not None and not is_new and not todo.changes:
-            return Applied(plan=todo, generation=held.number, new=False)
-        folders.prepare(spec)
-        target = held
-        if is_new or target is None:
-            target = _write(spec, number, rendered, {**files, **_sources(spec, accounts), "plan.json": _json(todo)})
-        if spec.tls_mode == "self-signed":
-            certificates.ensure(state_dir, spec.hostname)
-        accounts.apply()
-        folders.give(spec)
-        _switch(spec, held, target, todo, options, tell)
-        return Applied(plan=todo, generation=target.number, new=is_new)
+    doing("pre-flight")
+    preflight.check(spec)
+    with contextlib.ExitStack() as stack:
+        with attempt.nothing_changed_yet():
+            state_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
+            stack.enter_context(locks.exclusive(state_dir, options.verb, wait_s=options.lock_wait_s, tell=tell))
+            for finding in preflight.check(spec):  # once more: whoever held the lock may have changed what runs
+                tell(str(finding))
+            doing("plan")
+            attempt.settle(state_dir)
+            held, is_damaged = _held(state_dir, tell)
+            number = generation.next_number(state_dir)
+            rendered = _render(spec, number)
+            files = {**rendered.files, RESOLVED: _resolved(spec)}
+            todo, world = _plan(spec, files, accounts, ignore_holds=options.override == "reset")
+            review(todo, world)
+            is_new = held is None or _differs(spec, held, accounts, todo)
+            if held is not None and not (is_new or todo.changes) and generation.is_live(state_dir, held):
+                return Applied(plan=todo, generation=held.number, new=False)
+            folders.prepare(spec)
+            target = held
+            if is_new or target is None:
+                target = _write(spec, number, rendered, {**files, **_sources(spec, accounts, options, todo)})
+            if spec.tls_mode == "self-signed":
+                certificates.ensure(state_dir, spec.hostname)
+            folders.give(spec)
+        Attempt(
+            place=Place(state_dir),
+            held=held,
+            is_damaged=is_damaged,
+            target=target,
+            todo=todo,
+            options=options,
+            tell=tell,
+            doing=doing,
+        ).perform(accounts)
+    return Applied(plan=todo, generation=target.number, new=is_new)
 
 
 def prepare_alone(spec: Spec) -> bool:
@@ -132,10 +131,22 @@ def prepare_alone(spec: Spec) -> bool:
         return spec.tls_mode == "self-signed" and certificates.ensure(spec.state_dir, spec.hostname)
 
 
-def _plan(spec: Spec, files: Mapping[str, str], accounts: Accounts, *, ignore_holds: bool) -> Plan:
+def _held(state_dir: Path, tell: Tell) -> tuple[Generation | None, bool]:
+    """The generation in force, if it is whole; and whether there is one that is not."""
+    try:
+        held = generation.current(state_dir)
+        if held is not None:
+            held.verify()
+    except GenerationDamaged as error:
+        tell(str(error))
+        return None, True
+    return held, False
+
+
+def _plan(spec: Spec, files: Mapping[str, str], accounts: Accounts, *, ignore_holds: bool) -> tuple[Plan, World]:
     due = certificates.due(spec.state_dir, spec.hostname) if spec.tls_mode == "self-signed" else None
     world = survey.world(Place(spec.state_dir), certificate_due=due)
-    return plan.plan(survey.wanted(files), world, ignore_holds=ignore_holds, accounts=accounts.plan())
+    return plan.plan(survey.wanted(files), world, ignore_holds=ignore_holds, accounts=accounts.plan()), world
 
 
 def _render(spec: Spec, number: int) -> Rendered:
@@ -146,13 +157,22 @@ def _resolved(spec: Spec) -> str:
     return generation.encode(spec_.resolved(spec))
 
 
-def _json(todo: Plan) -> str:
-    return generation.encode(plan.as_json(todo))
-
-
-def _sources(spec: Spec, accounts: Accounts) -> dict[str, str]:
-    sources = {"spec.yaml": spec.text.decode()}
-    return sources if accounts.text is None else {**sources, ACCOUNTS: accounts.text}
+def _sources(spec: Spec, accounts: Accounts, options: Options, todo: Plan) -> dict[str, str]:
+    """What a generation has beside the files that are rendered."""
+    made: Json = {
+        "schema_version": SCHEMA_VERSION,
+        "by": options.by,
+        "when": status.iso(control.now()),
+        "version": VERSION,
+        "spec": str(spec.path.absolute()),
+        "accounts": None if spec.accounts is None else str(spec.accounts),
+    }
+    sources = {
+        generation.SPEC: spec.text.decode(),
+        generation.MADE: generation.encode(made),
+        generation.PLAN: generation.encode(plan.as_json(todo)),
+    }
+    return sources if accounts.text is None else {**sources, generation.ACCOUNTS: accounts.text}
 
 
 def _differs(spec: Spec, held: Generation, accounts: Accounts, todo: Plan) -> bool:
@@ -161,7 +181,7 @@ def _differs(spec: Spec, held: Generation, accounts: Accounts, todo: Plan) -> bo
     wanted = {**same_number.files, RESOLVED: _resolved(spec)}
     if any(held.text(name) != text for name, text in wanted.items()):
         return True
-    return bool(todo.accounts) and held.text(ACCOUNTS) != accounts.text
+    return bool(todo.accounts) and held.text(generation.ACCOUNTS) != accounts.text
 
 
 def _write(spec: Spec, number: int, rendered: Rendered, files: Mapping[str, str]) -> Generation:
@@ -169,56 +189,3 @@ def _write(spec: Spec, number: int, rendered: Rendered, files: Mapping[str, str]
         readback.read_back(folder / CONFIGURATION, rendered)
 
     return generation.write(spec.state_dir, number, files, check=read_back)
-
-
-def _switch(spec: Spec, held: Generation | None, target: Generation, todo: Plan, options: Options, tell: Tell) -> None:
-    place = Place(spec.state_dir)
-    reset = options.override == "reset"
-    switch = Switch(place=place, by=options.by, ready_s=options.ready_s, ignore_holds=reset, tell=tell)
-    begun = control.now()
-    generation.switch(place.state_dir, target)
-    try:
-        switch.run(todo)
-    except MailError as error:
-        outcome = "held"
-        if options.on_failure == "rollback":
-            outcome = _roll_back(switch, held, tell)
-        target.record(_result(outcome, begun, options, str(error)))
-        raise ApplyFailed(f"{error} ({_OUTCOMES[outcome]})") from None
-    target.record(_result("applied", begun, options, None))
-
-
-_OUTCOMES = {
-    "held": "everything was left as it is now",
-    "rolled back": "everything else is as it was before",
-    "rollback failed": "not everything could be brought back; `postroom status` tells, `postroom apply` mends",
-}
-
-
-def _roll_back(switch: Switch, held: Generation | None, tell: Tell) -> str:
-    """Back to `held`, as far as it goes. Returns the outcome."""
-    place = switch.place
-    try:
-        if held is None:
-            names = [path.name for path in (place.run / "services").glob("*")]
-            operate.end_all(place, names, drain_s=0.0, tell=tell)
-            generation.switch(place.state_dir, None)
-            return "rolled back"
-        generation.switch(place.state_dir, held)
-        switch.run(plan.plan(survey.wanted(survey.files_of(held)), survey.world(place)))
-    except MailError as error:
-        tell(f"rollback: {error}")
-        return "rollback failed"
-    return "rolled back"
-
-
-def _result(outcome: str, begun: float, options: Options, error: str | None) -> Json:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "outcome": outcome,
-        "by": options.by,
-        "version": VERSION,
-        "begun": status.iso(begun),
-        "ended": status.iso(control.now()),
-        "error": error,
-    }

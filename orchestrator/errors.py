@@ -57,5 +57,9 @@ class ChangeRefused(Conflict):
     """A master did not take a new configuration: its old workers go on serving."""
 
 
+class GenerationDamaged(MailError):
+    """A generation on disk is not as it was written; the text says what to do about it."""
+
+
 class ApplyFailed(MailError):
     """The switch had begun; the text says what failed and what was done about it."""

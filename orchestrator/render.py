@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Literal
 from maillib.errors import ConfigError
 from maillib.settings.base import dump
 from maillib.settings.service import SCHEMA_VERSION, ServiceConfig
+from orchestrator import generation as generations
 from orchestrator import resources
+from orchestrator.generation import CONFIGURATION
 from orchestrator.iniword import IniWord, ini_word
 from orchestrator.place import Place
 from orchestrator.resources import Programs
@@ -26,8 +28,6 @@ from orchestrator.supervisor import EXIT_CODES
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-CONFIGURATION = "supervisord.conf"
 
 STOP_WAIT_S = 3660
 """supervisord kills a program that needs longer to stop: more than the longest drain (1 h)."""
@@ -159,7 +159,7 @@ def digest(config: ServiceConfig) -> str:
 
 def _program(service: Service, place: Place, programs: Programs) -> Program:
     config = service.config
-    file = place.state_dir / "generations" / "current" / "services" / f"{config.name}.json"
+    file = generations.service_file(place.state_dir, config.name)
     script = programs.script(config.protocol)
     return Program(
         name=ini_word(config.name),

@@ -1,8 +1,8 @@
 """From files and from one look at what runs to the facts that `plan` compares."""
 
+import configparser
 import json
 from collections.abc import Iterator, Mapping
-from configparser import RawConfigParser
 from pathlib import Path
 
 from maillib import control
@@ -12,7 +12,7 @@ from maillib.settings.base import Json, load
 from maillib.settings.service import TlsFiles
 from maillib.version import code_digest
 from orchestrator import generation, holds, status
-from orchestrator.errors import SupervisorDown, SupervisorFault
+from orchestrator.errors import GenerationDamaged, SupervisorDown, SupervisorFault
 from orchestrator.generation import Generation
 from orchestrator.place import AGENT_PACKAGES, Place
 from orchestrator.plan import Live, Wanted, World
@@ -39,14 +39,15 @@ def files_of(held: Generation) -> dict[str, str]:
 
 def world(place: Place, *, certificate_due: str | None = None) -> World:
     """Look at everything that runs, and compare it with nothing yet."""
-    held = generation.current(place.state_dir)
+    held = _whole(place)
     applied = {one.name: one for one in _wanted(files_of(held))} if held else {}
+    sections = _loaded_sections(place)
     seen = status.observe(place.run, place.supervisor, applied, holds.read(place.state_dir))
     dated = _changed_on_disk(place) if seen.supervisor else frozenset()
     services = {}
     for name, one in seen.services.items():
         if name in applied or one.program is not None or one.master is not None:
-            services[name] = _live(place, name, one, applied.get(name), dated=name in dated)
+            services[name] = _live(place, name, one, applied.get(name), sections, dated=name in dated)
     agent = seen.agent.state.value.lower() if seen.agent else "not loaded"
     return World(
         base=held.number if held else None,
@@ -77,10 +78,45 @@ def _wanted(files: Mapping[str, str]) -> Iterator[Wanted]:
         )
 
 
-def _live(place: Place, name: str, seen: Seen, applied: Wanted | None, *, dated: bool) -> Live:
-    runs = generation.numbered(place.state_dir, seen.master.generation) if seen.master else None
-    service = runs.service(name) if runs else None
-    section = dict(applied.section) if applied and seen.program else {}
+def _whole(place: Place) -> Generation | None:
+    """The generation in force; a damaged one counts for nothing."""
+    try:
+        held = generation.current(place.state_dir)
+        if held is not None:
+            held.verify()
+    except GenerationDamaged:
+        return None
+    return held
+
+
+def _loaded_sections(place: Place) -> dict[str, dict[str, str]]:
+    """Of the file that supervisord reads: after an apply that was killed, not that of the generation in force."""
+    try:
+        return _sections(generation.configuration(place.state_dir).read_text(encoding="utf-8"))
+    except (OSError, ValueError, configparser.Error):  # removed or edited by hand: the next generation replaces it
+        return {}
+
+
+def _runs(place: Place, name: str, seen: Seen) -> Json:
+    """What its master was told; None: it has none, or its generation is not there any more."""
+    found = generation.numbered(place.state_dir, seen.master.generation) if seen.master else None
+    try:
+        return found.service(name) if found else None
+    except GenerationDamaged:
+        return None
+
+
+def _live(
+    place: Place,
+    name: str,
+    seen: Seen,
+    applied: Wanted | None,
+    sections: Mapping[str, Mapping[str, str]],
+    *,
+    dated: bool,
+) -> Live:
+    service = _runs(place, name, seen)
+    section = dict(sections.get(f"program:{name}", {})) if seen.program else {}
     if dated:
         section["loaded"] = _DATED
     hold = seen.hold
@@ -127,6 +163,6 @@ def _changed_on_disk(place: Place) -> frozenset[str]:
 
 def _sections(text: str) -> dict[str, dict[str, str]]:
     """Sections of a configuration of ours: one line an option, nothing to interpolate."""
-    parser = RawConfigParser(delimiters=("=",), comment_prefixes=(";", "#"), strict=True)
+    parser = configparser.RawConfigParser(delimiters=("=",), comment_prefixes=(";", "#"), strict=True)
     parser.read_string(text, source=str(Path("supervisord.conf")))
     return {name: dict(parser.items(name)) for name in parser.sections()}

@@ -1,20 +1,25 @@
 """Performs a plan: one service after the other, each ready and probed before the next.
 
-What it does for a service depends on the plan's action alone. A new supervisord starts its services by the agent in the
-same order; whoever is first starts them, and here their readiness is waited for.
+What it does for a service depends on the plan's action alone; each service, changed or not, then finds its file in the
+generation that is switched to. A new supervisord starts its services by the agent in the same order; whoever is first
+starts them, and here their readiness is waited for.
+
+A service that a person stops meanwhile stays stopped: that is no failure.
 """
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from maillib.control import Verb as MasterVerb
-from maillib.errors import Transient
+from maillib.errors import MailError, Transient
 from orchestrator import generation, holds, operate, supervisor
 from orchestrator.errors import NotReady, SupervisorEnding
+from orchestrator.generation import Generation
 from orchestrator.operate import Tell
 from orchestrator.place import AGENT, Place
 from orchestrator.plan import Action, Plan, Verb, Way
-from orchestrator.supervisor import Supervisor
+from orchestrator.supervisor import ProgramState, Supervisor
 
 _STOP_GRACE_S = 30.0
 """Beyond its drain limit, how long a stop in the foreground may take."""
@@ -31,9 +36,15 @@ class Switch:
     """How long one service may take to become ready."""
     ignore_holds: bool
     tell: Tell
+    """Of each step that is done."""
+    doing: Tell
+    """Of each step that begins."""
+    go_on: Callable[[], None]
+    """Asked between two steps; what it raises ends the switch there."""
 
-    def run(self, todo: Plan) -> None:
+    def run(self, todo: Plan, target: Generation) -> None:
         """Raises MailError at the first step that fails; what was done before it stays done."""
+        generation.load(self.place.state_dir, target)
         if not todo.supervised:
             self._wait_for_end()
             supervisor.launch(generation.configuration(self.place.state_dir), self.place.supervisor)
@@ -41,7 +52,26 @@ class Switch:
         with Supervisor(self.place.supervisor) as client:
             client.reload_config()
             for action in todo.actions:
-                self._perform(client, action)
+                self.go_on()
+                self._switch(client, action, target)
+        generation.forget_others(self.place.state_dir, target)
+
+    def _switch(self, client: Supervisor, action: Action, target: Generation) -> None:
+        """One service, and what its master is to read from now on."""
+        state_dir, name = self.place.state_dir, action.service
+        is_wanted = name != AGENT and action.verb is not Verb.REMOVE
+        before = generation.point(state_dir, name, target) if is_wanted else None
+        if action.changes:
+            self.doing(f"{name}: {action.verb}")
+        try:
+            self._perform(client, action)
+        except MailError:
+            if self._is_stopped_by_hand(client, name):
+                self.tell(f"{name}: stopped by hand meanwhile, it stays so")
+                return
+            if before is not None and action.way not in (Way.START, Way.REPLACE):  # it goes on as it was: its next master, too
+                generation.point(state_dir, name, before)
+            raise
 
     def _wait_for_end(self) -> None:
         """One that shuts down still has the socket. Raises SupervisorEnding when it takes too long."""
@@ -76,10 +106,23 @@ class Switch:
             case Verb.LIVE | Verb.NONE:
                 pass
 
+    def _is_stopped_by_hand(self, client: Supervisor, name: str) -> bool:
+        """A program that has ended in any other way is in another state."""
+        if name in holds.read(self.place.state_dir):
+            return True
+        program = client.processes().get(name)
+        is_stopped = program is not None and program.state in (ProgramState.STOPPED, ProgramState.STOPPING)
+        if not is_stopped or name in holds.announced(self.place.state_dir):
+            return False
+        holds.hold(self.place.state_dir, name, who="supervisorctl", why="stopped by hand")
+        return True
+
     def _begin(self, client: Supervisor, name: str) -> None:
+        client.add(name)
         if self.ignore_holds:
             holds.release(self.place.state_dir, [name])
-        client.add(name)
+        elif name in holds.read(self.place.state_dir):
+            raise NotReady(f"{name} is held")
         operate.start(client, name, timeout_s=self.ready_s)
         if name != AGENT:
             operate.wait_ready(self.place, name, timeout_s=self.ready_s)

@@ -1,7 +1,7 @@
 """The spec together with the accounts it declares, for the verbs that need both."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,11 +54,12 @@ class DeclaredAccounts:
 
         return tuple(map(str, declared.plan(self.state_dir, self.declaration)))
 
-    def apply(self) -> None:
+    def apply(self) -> Callable[[], None]:
         if self.declaration is not None:
             from orchestrator.admin import declared
 
             declared.apply(self.state_dir, self.declaration)
+        return lambda: None
 
 
 def read(path: Path) -> tuple[Spec, DeclaredAccounts]:

@@ -60,10 +60,11 @@ def apply(
     """Make it so. Exit 73: this host is not ready for it, nothing changed; 4: failed and rolled back."""
     from orchestrator import apply as apply_
     from orchestrator import plan as plan_
+    from orchestrator.attempt import Options
     from orchestrator.cli import accounts
 
     limit_s = WAIT_S if wait is None else wait
-    options = apply_.Options(
+    options = Options(
         lock_wait_s=limit_s, ready_s=limit_s, on_failure=on_failure, override=override, by=suite.actor("apply")
     )
     done = apply_.apply(*accounts.read(context.obj), options, suite.tell)

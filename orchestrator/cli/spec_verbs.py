@@ -110,7 +110,7 @@ def render(
 ) -> None:
     """Print or write the files made from the spec, as `apply` would."""
     from orchestrator import resources, spec
-    from orchestrator.render import CONFIGURATION
+    from orchestrator.generation import CONFIGURATION
     from orchestrator.render import render as render_
 
     if check and output is None:

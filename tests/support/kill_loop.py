@@ -224,8 +224,8 @@ class KillLoop:
             if name == "agent.py":
                 return "agent"
             if Path(word).parent.name == "workers":
-                # A worker is told its file itself, a master the link that shows the generation in force.
-                return f"{Path(name).stem} {'master' if any('/current/' in one for one in words) else 'worker'}"
+                # A worker is told its file itself, a master a link to it.
+                return f"{Path(name).stem} {'master' if any('/live/' in one for one in words) else 'worker'}"
         raise AssertionError(f"process {pid} is none of ours: {words}")
 
     def _kill_one(self) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import generation
+from orchestrator.errors import GenerationDamaged
 
 _FILES = {"spec.yaml": "version: 1\n", "services/pop.json": json.dumps({"service": {"name": "pop"}})}
 
@@ -51,19 +52,90 @@ def test_numbers_grow_even_when_none_holds(tmp_path: Path) -> None:
     assert generation.current(tmp_path) is None
 
 
-def test_switch_moves_one_link_and_back(tmp_path: Path) -> None:
-    """The path that masters are given leads to the generation in force; without one it leads nowhere."""
-    first = generation.write(tmp_path, 1, _FILES)
+def test_services_move_one_by_one_and_the_generation_last(tmp_path: Path) -> None:
+    """Each master finds the file of the generation its service was switched to; what is in force moves when told."""
+    first = generation.write(tmp_path, 1, {**_FILES, "supervisord.conf": "; 1\n"})
     second = generation.write(tmp_path, 2, {**_FILES, "supervisord.conf": "; 2\n"})
-    generation.switch(tmp_path, first)
+    generation.load(tmp_path, first)
+    assert generation.point(tmp_path, "pop", first) is None
+    generation.commit(tmp_path, first)
+    assert generation.is_live(tmp_path, first)
+    generation.load(tmp_path, second)
+    assert generation.point(tmp_path, "pop", second) == first
     assert generation.current(tmp_path) == first
-    generation.switch(tmp_path, second)
-    assert generation.current(tmp_path) == second
+    assert generation.service_file(tmp_path, "pop").resolve() == second.path / "services" / "pop.json"
     assert generation.configuration(tmp_path).read_text() == "; 2\n"
-    assert generation.service_file(tmp_path, "pop").exists()
-    generation.switch(tmp_path, None)
+    assert not generation.is_live(tmp_path, first)
+    generation.commit(tmp_path, second)
+    assert generation.current(tmp_path) == second
+    assert generation.is_live(tmp_path, second)
+
+
+def test_what_left_the_spec_has_no_file_any_more(tmp_path: Path) -> None:
+    """Links of services that a generation does not know go; until then it is not wholly live."""
+    made = generation.write(tmp_path, 1, {**_FILES, "supervisord.conf": ""})
+    generation.load(tmp_path, made)
+    for name in ("pop", "gone"):
+        generation.point(tmp_path, name, made)
+    assert not generation.is_live(tmp_path, made)
+    generation.forget_others(tmp_path, made)
+    assert generation.is_live(tmp_path, made)
+
+
+def test_withdrawn_is_as_never_applied(tmp_path: Path) -> None:
+    """Nothing is in force and no path leads anywhere."""
+    made = generation.write(tmp_path, 1, {**_FILES, "supervisord.conf": ""})
+    generation.load(tmp_path, made)
+    generation.point(tmp_path, "pop", made)
+    generation.commit(tmp_path, made)
+    generation.withdraw(tmp_path)
     assert generation.current(tmp_path) is None
+    assert not generation.service_file(tmp_path, "pop").is_symlink()
     assert not generation.configuration(tmp_path).is_symlink()
+
+
+def test_damage_is_named_file_by_file(tmp_path: Path) -> None:
+    """What is missing and what was changed; what came of it does not count."""
+    made = generation.write(tmp_path, 1, _FILES)
+    made.record({"outcome": "applied"})
+    assert made.damage() == {}
+    made.verify()
+    (made.path / "spec.yaml").unlink()
+    (made.path / "services" / "pop.json").write_text("{")
+    assert made.damage() == {"spec.yaml": "is missing", "services/pop.json": "was changed"}
+    with pytest.raises(GenerationDamaged, match="spec.yaml is missing"):
+        made.verify()
+    with pytest.raises(GenerationDamaged, match=r"pop\.json is no JSON"):
+        made.service("pop")
+    (made.path / "manifest.json").write_text("[")
+    assert made.damage() == {"manifest.json": "is missing or no JSON"}
+
+
+@pytest.mark.parametrize("target", ["000007", "elsewhere"])
+def test_link_that_leads_nowhere_is_damage(tmp_path: Path, target: str) -> None:
+    """It is not the same as nothing applied."""
+    (tmp_path / "generations").mkdir()
+    (tmp_path / "generations" / "current").symlink_to(target)
+    with pytest.raises(GenerationDamaged, match=target):
+        generation.current(tmp_path)
+
+
+def test_old_generations_go_but_none_in_use(tmp_path: Path) -> None:
+    """The newest are kept, and those in force, read by a service, or named by a process."""
+    made = [generation.write(tmp_path, number, _FILES) for number in range(1, generation.KEPT + 6)]
+    generation.commit(tmp_path, made[0])
+    generation.point(tmp_path, "pop", made[1])
+    generation.prune(tmp_path, lambda: {3})
+    assert [one.number for one in generation.every(tmp_path)] == [1, 2, 3, *range(6, generation.KEPT + 6)]
+
+
+def test_remains_are_swept(tmp_path: Path) -> None:
+    """What a killed apply was about to write or to remove, links too."""
+    home = tmp_path / "generations"
+    (home / "000003.tmp" / "services").mkdir(parents=True)
+    (home / "current.tmp").symlink_to("000003")
+    generation.sweep(tmp_path)
+    assert list(home.iterdir()) == []
 
 
 def test_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
