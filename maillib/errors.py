@@ -47,6 +47,10 @@ class NotFound(PermanentError):
     """No such domain, account, mailbox, message or queue entry."""
 
 
+class MailLoop(PermanentError):
+    """A message has come back to where it was before."""
+
+
 class AddressError(PermanentError):
     """The text is no mail address that we accept; the message says why."""
 

@@ -239,7 +239,11 @@ def rejected(*, sender: str, rcpt: str | None, reply: str) -> None:
 
 
 def delivered(*, queue_id: str, rcpt: str, relay: str, delay_s: float, dsn: str) -> None:
-    """The next hop has taken charge of this recipient (`relay=local`: it is in the mailbox). RFC 5321 §6.1."""
+    """The next hop has taken charge of this recipient. RFC 5321 §6.1.
+
+    `relay=local`: it is in the mailbox; `relay=list`: it goes to the members of a list, as a message whose `queue_id`
+    begins with this one's.
+    """
     _emit("info", "delivered", queue_id=queue_id, rcpt=rcpt, relay=relay, delay_s=f"{delay_s:.3f}", dsn=dsn)
 
 

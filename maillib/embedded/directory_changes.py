@@ -144,7 +144,7 @@ class Changes(Snapshot):
 
     def _put_retrieval(self, one: Retrieval) -> None:
         check_retrieval_name(one.name)
-        if self._account_at(_key(one.account)) is None:
+        if one.enabled and self._account_at(_key(one.account)) is None:
             raise NotFound(f"there is no account {one.account}")
         self._put(
             "retrieval",

@@ -191,7 +191,7 @@ class MemoryDirectory(DirectoryEditor):
                 state.contacts[edit.domain, contact_key(edit.name)] = edit
             case Retrieval():
                 check_retrieval_name(edit.name)
-                if edit.account.key not in state.accounts:
+                if edit.enabled and edit.account.key not in state.accounts:
                     raise NotFound(f"there is no account {edit.account}")
                 state.retrievals[edit.name.lower()] = edit
             case RemoveDomain(name):

@@ -1,11 +1,11 @@
 """Header fields of a message that came from somebody else: where the header ends and what is in it. RFC 5322 §2.2.
 
 Read leniently, so that a field counts that any reader would see: a space before the colon is taken, and lines that are
-no field are passed over. Nothing is rewritten here, ever.
+no field are passed over. No field is rewritten, ever; `without` leaves some out.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from maillib.address import Address
 from maillib.errors import AddressError
@@ -41,6 +41,19 @@ def fields(header: bytes) -> Iterator[tuple[str, bytes]]:
         name, value = (match[1].decode("ascii").lower(), [line[match.end() :]]) if match else ("", [])
     if name:
         yield name, b"\r\n".join(value)
+
+
+def without(header: bytes, names: Collection[str]) -> bytes:
+    """`header` without the fields called one of `names`, given in lower case; every other line as it was."""
+    kept: list[bytes] = []
+    dropped = False
+    for line in re.findall(rb"[^\n]*\n|[^\n]+", header):
+        if not line.startswith((b" ", b"\t")):
+            match = _FIELD.match(line)
+            dropped = match is not None and match[1].decode("ascii").lower() in names
+        if not dropped:
+            kept.append(line)
+    return b"".join(kept)
 
 
 def are_more(header: bytes, name: str, most: int) -> bool:

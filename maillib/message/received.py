@@ -52,9 +52,9 @@ def received(hop: Hop) -> bytes:
     return field("Received", *lines[:-1], f"{lines[-1]};", date(hop.when))
 
 
-def received_from_here(*, hostname: str, queue_id: str, when: datetime) -> bytes:
-    """The Received field of a message that this host wrote itself, with the null reverse-path."""
-    return field("Received", f"by {hostname} id {queue_id}", f"{_reverse_path('')};", date(when))
+def received_from_here(*, hostname: str, queue_id: str, when: datetime, sender: str = "") -> bytes:
+    """The Received field of a message that this host sends of its own; `sender` is as in `Hop`."""
+    return field("Received", f"by {hostname} id {queue_id}", f"{_reverse_path(sender)};", date(when))
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,7 @@ class Retrieval:
     name: str
     """Unique, whatever the case."""
     account: Address
+    """Has to be there when an enabled entry is put."""
     server: Server
     tls: Tls = Tls.IMPLICIT
     ca: str | None = None

@@ -1,7 +1,8 @@
 """One attempt to deliver a queued message: envelope in, outcomes out.
 
 For each recipient that is not settled: the Directory says where the mail goes, an alias becomes recipients of its own,
-a mailbox gets the message under the key QUEUE-ID:ACCOUNT. What may pass later waits, what will not is returned.
+a mailbox gets the message under the key QUEUE-ID:ACCOUNT, the members of a list get a message of their own
+(`posting`). What may pass later waits, what will not is returned.
 
 Guarantees: at least once for each recipient, and exactly once in each mailbox: whatever the instant at which the
 process dies, the next attempt repeats nothing but an append whose key is known and a notification whose ID is known.
@@ -18,13 +19,15 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
 from maillib import maillog
-from maillib.errors import MailError, NotFound, OverQuota, PermanentError, StoreFull, TemporaryError
+from maillib.errors import MailError, MailLoop, NotFound, OverQuota, PermanentError, StoreFull, TemporaryError
 from maillib.message.header import delivery_prefix, one_line
 from maillib.ports.blobs import Blobs
-from maillib.ports.directory import Account, Directory
+from maillib.ports.directory import Account, Directory, Resolution
 from maillib.ports.index import INBOX, Index, NewMessage, delivery_key
+from maillib.ports.lists import MailingList
 from maillib.ports.queue import Claim, Envelope, Queue, Recipient, RecipientState
 from maillib.sessions.bounce import Bounce, Failed
+from maillib.sessions.posting import Posting
 from maillib.sessions.retrying import RetryPolicy
 
 APPENDS_AT_ONCE = 32
@@ -65,7 +68,14 @@ class Outcome:
 DELIVERED = Outcome(RecipientState.DELIVERED, "2.1.5 delivered")
 
 STATUSES: Mapping[type[MailError], str] = MappingProxyType(  # the nearest class on the MRO wins
-    {OverQuota: "4.2.2", StoreFull: "4.3.1", TemporaryError: "4.3.0", NotFound: "5.1.1", PermanentError: "5.3.0"}
+    {
+        OverQuota: "4.2.2",
+        StoreFull: "4.3.1",
+        TemporaryError: "4.3.0",
+        MailLoop: "5.4.6",
+        NotFound: "5.1.1",
+        PermanentError: "5.3.0",
+    }
 )
 
 
@@ -96,6 +106,8 @@ class Delivery:
         self._chance = chance
         self._accounts: dict[str, Account] = {}
         """Mailboxes found in this attempt, by the key of their address."""
+        self._lists: dict[str, MailingList] = {}
+        """Lists likewise."""
         self._appending = asyncio.Semaphore(APPENDS_AT_ONCE)
         self._is_settled = False
         """The claim is being given up; a cancellation comes too late."""
@@ -130,7 +142,7 @@ class Delivery:
     async def _attempt(self) -> None:
         outcomes = await self._resolve_all()
         pending = [one for one in self._unsettled() if one.address.key not in outcomes]
-        results = await asyncio.gather(*(self._append(one) for one in pending))
+        results = await asyncio.gather(*map(self._deliver, pending))
         outcomes |= {one.address.key: outcome for one, outcome in zip(pending, results, strict=True)}
         now = self._clock()
         outcomes = {key: self._or_give_up(outcome, now) for key, outcome in outcomes.items()}
@@ -161,7 +173,7 @@ class Delivery:
         return [one for one in self._claim.envelope.recipients if one.state in _UNSETTLED]
 
     async def _resolve_all(self) -> dict[str, Outcome]:
-        """Find the mailboxes; outcomes of those that have none, by the key of their address.
+        """Find mailboxes and lists; outcomes of recipients that have neither, by the key of their address.
 
         Aliases become recipients of their own, and that is written down before anything is delivered: a repetition
         then goes to the same mailboxes, though the alias has changed meanwhile.
@@ -183,25 +195,39 @@ class Delivery:
             outcomes |= {
                 one.address.key: Outcome(RecipientState.DEFERRED, NO_OUTBOUND)
                 for one in self._unsettled()
-                if one.address.key not in outcomes and one.address.key not in self._accounts
+                if one.address.key not in outcomes and not self._is_here(one)
             }
         return outcomes
 
+    def _is_here(self, recipient: Recipient) -> bool:
+        return recipient.address.key in self._accounts or recipient.address.key in self._lists
+
     async def _resolve(self, recipient: Recipient) -> list[Recipient] | None:
-        """The recipients that an alias stands for; none: it is a mailbox; None: it is in a domain that is not ours.
+        """The recipients that an alias stands for; none: it is a mailbox or list; None: its domain is not ours.
 
         Raises what `Directory.resolve` raises.
         """
         address = recipient.address
         found = await self._ports.directory.resolve(address)
+        if found.lists and self._claim.envelope.sender is None:
+            found = await self._with_owners(found)
         self._accounts |= {account.address.key: account for account in found.accounts}
+        self._lists |= {one.address.key: one for one in found.lists}
         targets = [account.address for account in found.accounts] + list(found.remote)
+        targets += [one.address for one in found.lists]
         if [target.key for target in targets] == [address.key]:
-            return [] if found.accounts else None
+            return [] if self._is_here(recipient) else None
         original = recipient.original or address
         return [
             replace(recipient, address=target, original=original, attempts=0, last_reply=None) for target in targets
         ]
+
+    async def _with_owners(self, found: Resolution) -> Resolution:
+        """Instead of lists their owners: a notification is never for the members."""
+        owners = [await self._ports.directory.resolve(one.owner_address) for one in found.lists]
+        accounts = {account.id: account for part in (found, *owners) for account in part.accounts}
+        remote = {address.key: address for part in (found, *owners) for address in part.remote}
+        return Resolution(tuple(accounts.values()), tuple(remote.values()))
 
     def _expand(self, expanded: Mapping[str, Sequence[Recipient]]) -> Envelope:
         """The envelope with the targets of those aliases: nobody twice, and nobody who was a recipient before."""
@@ -222,10 +248,29 @@ class Delivery:
                     recipients.append(replace(target, state=RecipientState.QUEUED))
         return replace(envelope, recipients=tuple(recipients))
 
-    # Mailboxes
+    # Mailboxes and lists
 
-    async def _append(self, recipient: Recipient) -> Outcome:
-        account = self._accounts[recipient.address.key]
+    async def _deliver(self, recipient: Recipient) -> Outcome:
+        account = self._accounts.get(recipient.address.key)
+        try:
+            if account is None:
+                return await self._post(recipient)
+            async with self._appending:
+                await self._append(account)
+        except (TemporaryError, PermanentError) as error:
+            return outcome_of(error)
+        except Exception as error:  # noqa: BLE001 - this recipient's; the others get theirs
+            maillog.bug(what=f"delivery of {self.id} to {recipient.address}", error=error)
+            return Outcome(RecipientState.DEFERRED, "4.3.0 internal error, see the log")
+        return DELIVERED
+
+    async def _post(self, recipient: Recipient) -> Outcome:
+        posting = Posting(self._claim, self._ports, hostname=self._hostname, now=self._clock())
+        number = self._claim.envelope.recipients.index(recipient)
+        queue_id = await posting.send(self._lists[recipient.address.key], number)
+        return Outcome(RecipientState.DELIVERED, f"2.1.5 passed on to the members of the list as {queue_id}")
+
+    async def _append(self, account: Account) -> None:
         envelope = self._claim.envelope
         message = NewMessage(
             delivery_key=delivery_key(self.id, account.id),
@@ -233,15 +278,7 @@ class Delivery:
             body=self._claim.body,
             internal_date=envelope.queued,
         )
-        async with self._appending:
-            try:
-                await self._ports.index.append(account.id, INBOX, [message])
-            except (TemporaryError, PermanentError) as error:
-                return outcome_of(error)
-            except Exception as error:  # noqa: BLE001 - this recipient's; the others get theirs
-                maillog.bug(what=f"delivery of {self.id} to {recipient.address}", error=error)
-                return Outcome(RecipientState.DEFERRED, "4.3.0 internal error, see the log")
-        return DELIVERED
+        await self._ports.index.append(account.id, INBOX, [message])
 
     # What comes of it
 
@@ -298,9 +335,9 @@ class Delivery:
             rcpt = str(recipient.address)
             match outcome.state:
                 case RecipientState.DELIVERED:
-                    maillog.delivered(
-                        queue_id=self.id, rcpt=rcpt, relay="local", delay_s=delay_s, dsn=outcome.reply.split()[0]
-                    )
+                    relay = "list" if recipient.address.key in self._lists else "local"
+                    status = outcome.reply.split()[0]
+                    maillog.delivered(queue_id=self.id, rcpt=rcpt, relay=relay, delay_s=delay_s, dsn=status)
                 case RecipientState.FAILED:
                     maillog.failed(queue_id=self.id, rcpt=rcpt, reason=outcome.reply)
                 case _:

@@ -2,19 +2,24 @@
 
 Guarantees: no relay without log-in; no log-in without TLS unless the listener allows it; an unknown user and a wrong
 password are answered alike; 250 after the data means that the message is durable in the queue; a sender who has logged
-in writes under own addresses only. Mail for a user who is not there is refused at RCPT, so that no bounce is owed.
+in writes under own addresses only. Mail for a user who is not there, and mail for a list from somebody who may not
+write to it, is refused at RCPT, so that no bounce is owed.
 """
+
+from collections.abc import Mapping
 
 from maillib import maillog
 from maillib.address import Address
 from maillib.dialog import Carrier, Next
 from maillib.errors import NotFound, PeerError, TemporaryError
 from maillib.ports.directory import Account, Directory
+from maillib.ports.lists import MailingList, Post
 from maillib.ports.queue import Queue
 from maillib.protocols import sasl, smtp
 from maillib.protocols.smtp import Refused, Reply
 from maillib.protocols.smtp_lines import CommandLines
 from maillib.sessions.doorkeeper import Doorkeeper
+from maillib.sessions.posting import may_post
 from maillib.sessions.smtp_login import LogIn
 from maillib.sessions.smtp_message import IncomingMessage, reply_to
 from maillib.sessions.smtp_patience import IDLE_COMMANDS, Patience
@@ -23,6 +28,11 @@ from maillib.settings.smtp import SmtpSettings
 
 SLOWEST_OCTETS = 1024
 """So much of a message has to come within the time that a command may take."""
+
+WHO_MAY_POST: Mapping[Post, str] = {
+    Post.MEMBERS: "Only members may write to this list, and those who have an address here have to log in",
+    Post.OWNER: "Only its owners may write to this list, and those who have an address here have to log in",
+}
 
 COMMANDS = frozenset(
     ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
@@ -352,11 +362,22 @@ class SmtpSession:
         is_elsewhere = resolution.remote == (path,) and not resolution.accounts
         if is_elsewhere and self._account is None:
             return self._reject(550, "5.7.1", "We do not relay", rcpt=path)
+        for mailing_list in resolution.lists:
+            if not await self._may_post(mailing_list):
+                return self._reject(550, "5.7.1", WHO_MAY_POST[mailing_list.post], rcpt=path)
         if is_new:
             transaction.recipients[key] = path
         else:
             self._patience.note_idle()
         return Reply(250, "2.1.5", "Ok")
+
+    async def _may_post(self, mailing_list: MailingList) -> bool:
+        assert self._transaction is not None
+        sender = self._transaction.mail.sender
+        try:
+            return await may_post(self._directory, mailing_list, account=self._account, sender=sender)
+        except NotFound:  # the list has gone this moment
+            return False
 
     def _data(self, argument: str, cipher: str | None) -> Reply:
         smtp.no_argument("DATA", argument)

@@ -1,16 +1,12 @@
 """The Directory's contract: what `maillib.ports.directory` says, held against every engine."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 import pytest
 from argon2 import PasswordHasher
 
 from maillib.address import Address
-from maillib.embedded.directory import EmbeddedDirectory
 from maillib.errors import AuthenticationFailed, Conflict, NotFound, PermanentError
-from maillib.memory.directory import MemoryDirectory
 from maillib.ports.directory import (
     Account,
     AccountId,
@@ -25,54 +21,16 @@ from maillib.ports.directory import (
     RemoveDomain,
     SetPassword,
 )
+from tests.support.directory_world import ENGINES, Keeps, at, keeper, refused, targets, with_accounts
 
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """For hashes that a test declares."""
 
-Promise = Callable[[DirectoryEditor], Awaitable[None]]
-Keeps = Callable[[Promise], None]
 
-
-@pytest.fixture(params=["embedded", "memory"])
+@pytest.fixture(params=ENGINES)
 def keeps(request: pytest.FixtureRequest, tmp_path: Path) -> Keeps:
     """Runs a promise against a fresh directory of each engine."""
-
-    def run(promise: Promise) -> None:
-        async def main() -> None:
-            directory = EmbeddedDirectory(tmp_path) if request.param == "embedded" else MemoryDirectory()
-            try:
-                await promise(directory)
-            finally:
-                await directory.close()
-
-        asyncio.run(main())
-
-    return run
-
-
-def at(text: str) -> Address:
-    return Address.parse(text if "@" in text else f"{text}@example.test")
-
-
-async def with_accounts(directory: DirectoryEditor, *names: str) -> list[Account]:
-    """Accounts of example.test, made in this order."""
-    await directory.add_domain("example.test")
-    return [await directory.add_account(at(name)) for name in names]
-
-
-async def targets(directory: DirectoryEditor, address: str) -> list[str]:
-    """Where mail for `address` goes: accounts, then what is elsewhere."""
-    found = await directory.resolve(at(address))
-    return [str(account.address) for account in found.accounts] + [str(remote) for remote in found.remote]
-
-
-async def refused(directory: DirectoryEditor, kind: type[Exception], edits: Sequence[Edit]) -> str:
-    """The text of the error; nothing has changed."""
-    before = await directory.entries()
-    with pytest.raises(kind) as error:
-        await directory.edit(edits)
-    assert await directory.entries() == before
-    return str(error.value)
+    return keeper(request.param, tmp_path)
 
 
 # Domains

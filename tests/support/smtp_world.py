@@ -13,6 +13,8 @@ from maillib.address import Address
 from maillib.errors import MailError, StoreFull
 from maillib.memory.directory import MemoryDirectory
 from maillib.memory.penalties import MemoryPenalties
+from maillib.ports.directory import Domain, PutAccount
+from maillib.ports.lists import MailingList, Post
 from maillib.ports.queue import Envelope, Queue, QueueId
 from maillib.runtime.service import ConnectionInfo, Registry
 from maillib.runtime.stream import StreamConnection
@@ -31,7 +33,10 @@ Tls = Literal["none", "starttls", "implicit"]
 
 
 async def furnish(directory: MemoryDirectory) -> None:
-    """alice, who also is postmaster, bob, zoë; aliases: sales of alice and a partner elsewhere, partner of that one."""
+    """alice, who also is postmaster, bob, zoë, carol (disabled); aliases: sales of alice and a partner elsewhere,
+    partner of that one, crew of the list team; lists: team of alice and that partner, news (owners write), open
+    (anyone does), which all have alice and belong to bob, gone (disabled); caught.test, which alice gets mail for.
+    """
     await directory.add_domain("example.test")
     for name in ("alice", "bob", "zoë"):
         await directory.add_account(Address(name, "example.test"), PASSWORD)
@@ -39,6 +44,25 @@ async def furnish(directory: MemoryDirectory) -> None:
         Address("sales", "example.test"), [Address("alice", "example.test"), Address("partner", "elsewhere.test")]
     )
     await directory.add_alias(Address("partner", "example.test"), [Address("partner", "elsewhere.test")])
+    alice, bob, crew = Address("alice", "example.test"), Address("bob", "example.test"), Address("crew", "example.test")
+    for name, members, post in (
+        ("team", (alice, Address("partner", "example.test")), Post.MEMBERS),
+        ("news", (alice,), Post.OWNER),
+        ("open", (alice,), Post.ANYONE),
+        ("gone", (alice,), Post.ANYONE),
+    ):
+        address = Address(name, "example.test")
+        await directory.edit(
+            [MailingList(address=address, members=members, post=post, owners=(bob,), enabled=name != "gone")]
+        )
+    await directory.add_alias(crew, [Address("team", "example.test")])
+    await directory.edit(
+        [
+            PutAccount(address=Address("carol", "example.test"), enabled=False),
+            Domain(name="caught.test", catch_all=(alice,)),
+            PutAccount(address=Address("carol", "caught.test"), enabled=False),
+        ]
+    )
 
 
 @dataclass

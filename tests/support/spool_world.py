@@ -60,10 +60,14 @@ class SpoolWorld:
         )
 
     async def put(
-        self, *recipients: str, sender: str | None = "stranger@elsewhere.test", submitted: bool = False
+        self,
+        *recipients: str,
+        sender: str | None = "stranger@elsewhere.test",
+        submitted: bool = False,
+        body: bytes = BODY,
     ) -> QueueId:
         draft = self.queue.draft()
-        await draft.write(BODY)
+        await draft.write(body)
         await draft.commit(
             Envelope(
                 sender=None if sender is None else Address.parse(sender),

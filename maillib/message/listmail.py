@@ -1,0 +1,68 @@
+"""What makes a message one of a mailing list: the fields that say so. RFC 2369, RFC 2919.
+
+Guarantees: after `without_list_fields` and with `list_fields` in front, no field of the kind is there twice, and none
+says what the writer of the message wanted it to say. Nothing else is touched: signatures of others stay good.
+"""
+
+import re
+from email.header import Header
+from urllib.parse import quote
+
+from maillib.address import Address
+from maillib.message import fields
+from maillib.message.header import field, one_line
+
+_OF_A_LIST = frozenset(
+    {
+        "list-id", "list-post", "list-owner", "list-help", "list-subscribe", "list-unsubscribe",
+        "list-unsubscribe-post", "precedence",
+    }
+)  # fmt: skip
+"""List-Archive stays, as RFC 2369 §4 wants it for a list that gets its mail from another."""
+
+_LIST_ID = re.compile(rb"<([^<>]*)>[^<>]*\Z")
+_NAME_CHARACTERS = 200
+
+
+def list_fields(address: Address, owner: Address, *, name: str, takes_mail: bool) -> bytes:
+    """`takes_mail` False: only its owners write to the list."""
+    post = f"<{_mailto(address)}>" if takes_mail else "NO (only its owners write to this list)"
+    return b"".join(
+        (
+            field("List-Id", *_named(name, f"<{_list_id(address)}>")),
+            field("List-Post", post),
+            field("List-Owner", f"<{_mailto(owner)}>"),
+            field("List-Unsubscribe", f"<{_mailto(owner)}?subject=unsubscribe>"),
+            field("Precedence", "list"),  # so that nobody's absence is told to a list; RFC 3834 §2 knows of it
+        )
+    )
+
+
+def has_come_through(header: bytes, address: Address) -> bool:
+    """Whether the message was sent by this list already."""
+    ids = [_LIST_ID.search(value) for name, value in fields.fields(header) if name == "list-id"]
+    own = _list_id(address).casefold()
+    return any(found is not None and found[1].decode("utf-8", "replace").strip().casefold() == own for found in ids)
+
+
+def without_list_fields(header: bytes) -> bytes:
+    """`header`, whole lines, without the fields that `list_fields` writes and their like."""
+    return fields.without(header, _OF_A_LIST)
+
+
+def _list_id(address: Address) -> str:
+    return f"{address.local}.{address.domain}"
+
+
+def _mailto(address: Address) -> str:
+    """RFC 6068 §2."""
+    return f"mailto:{quote(address.local, safe='!$*+')}@{address.domain}"
+
+
+def _named(name: str, in_brackets: str) -> list[str]:
+    """A name, if there is one, before what it names; in as many lines as it takes. RFC 5322 §3.2.5, RFC 2047 §2."""
+    text = one_line(name, most=_NAME_CHARACTERS)
+    if not text.isascii():
+        return [*Header(text, "utf-8", maxlinelen=70).encode(linesep="\n").split("\n "), in_brackets]
+    quoted = text.replace("\\", "\\\\").replace('"', '\\"')
+    return [f'"{quoted}" {in_brackets}' if text else in_brackets]
