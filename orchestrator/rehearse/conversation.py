@@ -9,7 +9,7 @@ import secrets
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Protocol
@@ -96,7 +96,13 @@ class Scene:
     letterbox: "Callable[[Scene, Letter], str] | None"
     """Hands a letter to a service that takes mail; its queue ID. None: there is no such service."""
     addresses: Sequence[str]
-    """Declared ones that have to be known; nothing is sent to them."""
+    """Of accounts and aliases, that have to be known; nothing is sent to them."""
+    declared: Mapping[str, str]
+    """Address of a listener to the one it stands for in the spec, where that is another one."""
+
+    def name_of(self, listener: Listener) -> str:
+        """As in the spec: the same in each rehearsal."""
+        return self.declared.get(listener.address, listener.address)
 
     @contextlib.contextmanager
     def connected(self, service: ServiceConfig, listener: Listener, *, buffer: int | None = None) -> Iterator[Wire]:

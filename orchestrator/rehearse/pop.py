@@ -88,7 +88,7 @@ class Pop:
     def talk(self, scene: Scene, service: ServiceConfig, report: Report) -> None:
         for listener in service.listen:
             letter = Letter.new(scene.guests.new())
-            with report.part(service.name, listener.address) as part:
+            with report.part(service.name, scene.name_of(listener)) as part:
                 talk = _Talk(scene, service, listener, part, letter)
                 talk.open()
                 if listener.tls == "none" and not listener.cleartext_login:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from maillib.settings.service import ServiceConfig
 from orchestrator import apply
+from orchestrator.attempt import Accounts, Options
 from orchestrator.order import in_order
 from orchestrator.place import Place
 from orchestrator.rehearse import conversation, scratch
@@ -30,7 +31,7 @@ class Guests(conversation.Guests, Protocol):
         """The guests with all they have, also what is queued. Raises MailError when something is left."""
 
 
-Read = Callable[[Path], tuple[Spec, apply.Accounts]]
+Read = Callable[[Path], tuple[Spec, Accounts]]
 """Reads a spec and the accounts it declares. Raises SpecErrors."""
 
 
@@ -44,7 +45,7 @@ def in_scratch(
     with Afterwards(lambda word: scratch.remove(folder, word)) as afterwards, scratch.Ports() as ports:
         path, remarks = scratch.write(spec, folder, ports)
         report.remarks += remarks
-        _on_copy(*read(path), names, guests_of(place.state_dir), report)
+        _on_copy(*read(path), names, guests_of(place.state_dir), report, ports.declared)
         if keep:
             afterwards.word = scratch.KEEP_ALL
             report.remarks.append(f"kept, stopped: {folder}")
@@ -61,13 +62,20 @@ def on_running_suite(
         Stage(place, services, guests, report).talk(names, addresses=())
 
 
-def _on_copy(copy: Spec, accounts: apply.Accounts, names: Sequence[str], guests: Guests, report: Report) -> None:
+def _on_copy(
+    copy: Spec,
+    accounts: Accounts,
+    names: Sequence[str],
+    guests: Guests,
+    report: Report,
+    declared: Mapping[str, str],
+) -> None:
     place = Place(copy.state_dir)
     order = in_order({name: one.depends_on for name, one in copy.services.items() if one.enabled})
     with report.part(SUITE) as part:
         with part.step("comes up"):
-            apply.apply(copy, accounts, apply.Options(ready_s=READY_S, by=BY), tell=lambda line: None)
-        stage = Stage(place, {name: copy.services[name].config for name in order}, guests, report)
+            apply.apply(copy, accounts, Options(ready_s=READY_S, by=BY), tell=lambda line: None)
+        stage = Stage(place, {name: copy.services[name].config for name in order}, guests, report, declared)
         chosen = [name for name in order if name in names]
         stage.talk(chosen, addresses=guests.declared())
         stage.stop_and_start(chosen)

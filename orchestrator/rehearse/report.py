@@ -135,7 +135,8 @@ class Part:
             yield
         except (MailError, OSError) as error:
             expected = error.expected if isinstance(error, Unexpected) else title
-            came = error.came if isinstance(error, Unexpected) else str(error) or type(error).__name__
+            came = error.came if isinstance(error, Unexpected) else "; ".join(str(error).splitlines())
+            came = came or type(error).__name__
             log = self.report.logs / f"{'supervisord' if self.service == SUITE else self.service}.log"
             self._add(title, Result.FAILED, began, expected=expected, came=came, log=log)
             raise _Failed from None

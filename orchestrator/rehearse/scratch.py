@@ -36,6 +36,8 @@ class Ports:
 
     def __init__(self) -> None:
         self._held: list[socket.socket] = []
+        self.declared: dict[str, str] = {}
+        """Address here to the one it stands for."""
 
     def __enter__(self) -> "Ports":
         return self
@@ -47,27 +49,24 @@ class Ports:
             sock.close()
 
     def instead_of(self, address: str) -> str:
-        """An address of the same family, as far as this host has it."""
-        if ":" in SocketAddress.parse(address).host and (port := self._hold(socket.AF_INET6, "::1")):
-            return f"[::1]:{port}"
-        port = self._hold(socket.AF_INET, "127.0.0.1")
-        if port is None:
-            raise OSError("this host has no loopback address 127.0.0.1")
-        return f"127.0.0.1:{port}"
+        """A free address; of the same family, where this host has that."""
+        wants_v6 = ":" in SocketAddress.parse(address).host
+        here = str((wants_v6 and self._hold(socket.AF_INET6, "::1")) or self._hold(socket.AF_INET, "127.0.0.1"))
+        self.declared[here] = str(SocketAddress.parse(address))
+        return here
 
-    def _hold(self, family: socket.AddressFamily, host: str) -> int | None:
-        """None: there is no such address here. With SO_REUSEADDR at both, a master may bind it, too, and listen."""
+    def _hold(self, family: socket.AddressFamily, host: str) -> SocketAddress | None:
+        """None: there is no IPv6 here. With SO_REUSEADDR at both, a master may bind it, too, and listen."""
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
-        except OSError:
-            return None
-        self._held.append(sock)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+            self._held.append(sock)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((host, 0))
         except OSError:
-            return None
-        return int(sock.getsockname()[1])
+            if family == socket.AF_INET6:
+                return None
+            raise
+        return SocketAddress(host, int(sock.getsockname()[1]))
 
 
 def new_folder() -> Path:

@@ -93,7 +93,7 @@ class Smtp:
     def talk(self, scene: Scene, service: ServiceConfig, report: Report) -> None:
         for listener in service.listen:
             guest = scene.guests.new()
-            with report.part(service.name, f"{listener.address} {listener.role}") as part:
+            with report.part(service.name, f"{scene.name_of(listener)} {listener.role}") as part:
                 talk = _Talk(scene, service, listener, part, guest)
                 talk.open()
                 if listener.role == "mx":

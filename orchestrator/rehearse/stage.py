@@ -8,11 +8,12 @@ here are those of things that a rehearsal needs itself. Leaves to others: the co
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from maillib import control
 from maillib.control import Verb
+from maillib.errors import Transient
 from maillib.settings.service import Listener, ServiceConfig
 from orchestrator import certificates, generation, holds, operate, probe
 from orchestrator.place import Place
@@ -48,6 +49,8 @@ class Stage:
     """All that are enabled, each after those it depends on."""
     guests: Guests
     report: Report
+    declared: Mapping[str, str] = field(default_factory=dict)
+    """As in `Scene`."""
 
     def talk(self, names: Sequence[str], *, addresses: Sequence[str]) -> None:
         """Hold the conversation of each service; `addresses` have to be known to who takes mail."""
@@ -60,7 +63,7 @@ class Stage:
 
     def stop_and_start(self, names: Sequence[str]) -> None:
         """Stop services in the middle of sessions, start them again, and let the sessions end."""
-        lingering = self._linger(names)
+        lingering = self._linger(names, "a stop")
         with self.report.part(SUITE) as part:
             with part.step("stops at once, while sessions go on"):
                 self._stop(names)
@@ -72,7 +75,7 @@ class Stage:
 
     def reload(self, names: Sequence[str]) -> None:
         """Reload services in the middle of sessions, and let the sessions end."""
-        lingering = self._linger(names)
+        lingering = self._linger(names, "a reload")
         for name in names:
             with self.report.part(name) as part, part.step("reloads, and greets"):
                 config = generation.service_file(self.place.state_dir, name)
@@ -90,6 +93,7 @@ class Stage:
             certificates={one.name: leaf for one in services if (leaf := _leaf(one)) is not None},
             letterbox=smtp.hand_in if smtp.takes_mail(services) else None,
             addresses=addresses,
+            declared=self.declared,
         )
 
     def _authority(self) -> str | None:
@@ -103,19 +107,23 @@ class Stage:
         return sorted(names, key=lambda name: order.index(self.services[name].protocol))
 
     def _check_running(self, name: str) -> None:
-        """Raises Unexpected, Transient."""
-        socket = control.master_socket(self.place.run, name)
-        state = control.ask(socket, {"verb": Verb.STATUS}, timeout_s=_ANSWER_S).get("state")
-        if state != "running":
-            raise Unexpected("a running service", f"one that is {state}")
+        """Raises Unexpected."""
+        try:
+            answer = control.ask(
+                control.master_socket(self.place.run, name), {"verb": Verb.STATUS}, timeout_s=_ANSWER_S
+            )
+        except Transient:
+            raise Unexpected("a running service", "none; `postroom status` tells why") from None
+        if answer.get("state") != "running":
+            raise Unexpected("a running service", f"one that is {answer.get('state')}")
 
-    def _linger(self, names: Sequence[str]) -> dict[str, Lingering]:
+    def _linger(self, names: Sequence[str], before: str) -> dict[str, Lingering]:
         scene = self._scene()
         lingering: dict[str, Lingering] = {}
         for name in names:
             service = self.services[name]
             conversation = CONVERSATIONS[service.protocol]
-            title = f"is in the middle of {conversation.doing}"
+            title = f"is in the middle of {conversation.doing} before {before}"
             with self.report.part(name) as part:
                 if why := _cannot_linger(service):
                     part.skip(title, why)
@@ -141,11 +149,13 @@ class Stage:
         with Supervisor(self.place.supervisor) as supervisor:
             for name in names:
                 operate.start(supervisor, name, timeout_s=READY_S)
-                operate.wait_ready(self.place, name, timeout_s=READY_S)
+        for name in names:
+            operate.wait_ready(self.place, name, timeout_s=READY_S)
 
     def _check_refusals(self, name: str) -> None:
         for listener in self.services[name].listen:
-            with self.report.part(name, listener.address) as part, part.step("refuses new connections while stopped"):
+            where = self.declared.get(listener.address, listener.address)
+            with self.report.part(name, where) as part, part.step("refuses new connections while stopped"):
                 if _takes_connections(listener):
                     raise Unexpected("a refusal", "a connection")
 
