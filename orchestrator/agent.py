@@ -2,7 +2,8 @@
 
 What it does while it lives:
 - starts the programs in dependency order when supervisord comes up (they have autostart=false), honouring holds;
-- turns a stop by hand (`supervisorctl stop`) into a hold, and ends a hold when its service is started by any way;
+- writes a stop by hand (`supervisorctl stop`) down as a hold, and ends a hold when its service is started by any way;
+- starts a service that was loaded anew by hand (`supervisorctl update`, `add`), unless it is held;
 - looks after drainers: workers that finish their sessions after their master has ended. supervisord stops the agent
   last, and the agent ends when the last drainer has, so that a shutdown of supervisord waits for sessions.
 
@@ -19,6 +20,7 @@ import signal
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,8 +33,9 @@ from maillib.control import Message, Verb, WorkerState
 from maillib.errors import MailError, Transient
 from maillib.version import VERSION, code_digest
 from orchestrator import generation, holds
+from orchestrator.holds import Hold
 from orchestrator.place import AGENT, AGENT_PACKAGES
-from orchestrator.supervisor import Program, ProgramState, Supervisor
+from orchestrator.supervisor import ALIVE, Program, ProgramState, Supervisor
 
 SETTLE_S = 2.0
 """After a stop by hand, how long a start may follow that makes it a restart."""
@@ -74,6 +77,8 @@ class Agent:
         self._boot = Boot()
         self._stopped: dict[str, float] = {}
         """Programs that were stopped, and the monotonic time from which on that is a hold."""
+        self._loaded: dict[str, float] = {}
+        """Programs that supervisord has loaded while it ran, and the time from which on nobody else will start them."""
         self._drainers: dict[int, int] = {}
         """pid to pidfd."""
         self._shutting_down = False
@@ -119,22 +124,30 @@ class Agent:
             maillog.problem(what="first look at supervisord", error=str(error))
             return
         dependencies = self._dependencies()
-        held, ours = holds.read(self._state_dir), holds.announced(self._state_dir)
-        for program in programs.values():
-            if program.name not in dependencies or program.state is not ProgramState.STOPPED:
-                continue
-            if not program.since:
-                if program.name not in held:
-                    self._boot.waiting[program.name] = dependencies[program.name]
-            elif program.name not in held and program.name not in ours:
-                self._stopped[program.name] = time.monotonic() + SETTLE_S
+        held, ours = self._ledger()
+        for name in dependencies.keys() & programs.keys():
+            program = programs[name]
+            if name in held and program.state in ALIVE:
+                self._end_hold(name)  # it was started by hand while no agent lived
+            elif holds.was_stopped(program) and name not in held and name not in ours:
+                self._stopped[name] = time.monotonic() + SETTLE_S
+            elif program.state is ProgramState.STOPPED and not program.since and name not in held:
+                self._boot.waiting[name] = dependencies[name]
         for name, depends in self._boot.waiting.items():  # one that is off is nothing to wait for
             self._boot.waiting[name] = tuple(other for other in depends if other in programs)
         self._boot.give_up_at = time.monotonic() + BOOT_WAIT_S
 
+    def _ledger(self) -> tuple[Mapping[str, Hold], Mapping[str, str]]:
+        """Holds and announced stops. Where the ledger is damaged there are none: mail has to flow."""
+        try:
+            return holds.read(self._state_dir), holds.announced(self._state_dir)
+        except MailError as error:
+            maillog.problem(what="ledger of holds", error=str(error))
+            return {}, {}
+
     def _patience(self) -> float | None:
         now = time.monotonic()
-        times = list(self._stopped.values())
+        times = [*self._stopped.values(), *self._loaded.values()]
         if self._boot.waiting:
             times.append(now + BOOT_LOOK_S)
         if self._drainers:
@@ -149,10 +162,10 @@ class Agent:
             return
         if self._boot.waiting:
             self._start_what_can_start()
-        now = time.monotonic()
-        for name in [name for name, due in self._stopped.items() if now >= due]:
-            del self._stopped[name]
+        for name in _take_due(self._stopped):
             self._make_hold(name)
+        for name in _take_due(self._loaded):
+            self._start_loaded(name)
 
     # Boot
 
@@ -180,9 +193,18 @@ class Agent:
                 except MailError as error:
                     maillog.problem(what=f"start of {name}", error=str(error))
 
+    def _start_loaded(self, name: str) -> None:
+        """Have it started, once what it depends on is ready, when it should run and nobody has started it."""
+        program, dependencies = self._program(name), self._dependencies()
+        if program is None or program.state is not ProgramState.STOPPED or name not in dependencies:
+            return
+        if name not in self._ledger()[0]:
+            self._boot.waiting[name] = dependencies[name]
+            self._boot.give_up_at = time.monotonic() + BOOT_WAIT_S
+
     def _is_ready(self, name: str) -> bool:
         """A service that is held is nothing to wait for."""
-        if name not in self._boot.waiting and name in holds.read(self._state_dir):
+        if name not in self._boot.waiting and name in self._ledger()[0]:
             return True
         try:
             status = control.ask(control.master_socket(self._run, name), {"verb": Verb.STATUS}, timeout_s=1.0)
@@ -198,8 +220,10 @@ class Agent:
             data = os.read(0, 65_536)
         except BlockingIOError:
             return
-        if not data:
-            self._done = True  # supervisord has died; the next one starts another agent
+        if not data:  # supervisord has died; the next one starts another agent, and knows of no stop
+            for name in self._stopped:
+                self._write_hold(name)
+            self._done = True
             return
         self._input += data
         while b"\n" in self._input:
@@ -214,37 +238,59 @@ class Agent:
             os.write(1, b"READY\n")
 
     def _event(self, name: str, payload: dict[str, str]) -> None:
-        program = payload.get("processname", "")
+        program = payload.get("processname") or payload.get("groupname", "")
         if program == AGENT:
             return
         match name:
             case "PROCESS_STATE_STOPPED" if not self._shutting_down:
                 self._stopped[program] = time.monotonic() + SETTLE_S
+            case "PROCESS_GROUP_REMOVED":
+                self._stopped.pop(program, None)  # not stopped to stay so, but for being replaced
+                self._loaded.pop(program, None)
+            case "PROCESS_GROUP_ADDED":
+                self._loaded[program] = time.monotonic() + SETTLE_S
             case "PROCESS_STATE_STARTING":
-                self._stopped.pop(program, None)
-                self._boot.waiting.pop(program, None)
-                if holds.release(self._state_dir, [program]):
-                    maillog.hold_ended(service=program)
+                for waiting in (self._stopped, self._loaded, self._boot.waiting):
+                    waiting.pop(program, None)
+                self._end_hold(program)
             case "SUPERVISOR_STATE_CHANGE_STOPPING":
                 self._shutting_down = True
-                self._stopped.clear()
-                self._boot.waiting.clear()
+                for waiting in (self._stopped, self._loaded, self._boot.waiting):
+                    waiting.clear()
 
     def _make_hold(self, name: str) -> None:
-        if name in holds.announced(self._state_dir) or not self._is_stopped(name):
-            return
-        if name not in holds.read(self._state_dir):
-            holds.hold(self._state_dir, name, who="supervisorctl", why="stopped by hand")
-            maillog.hold_made(service=name, who="supervisorctl")
+        """Of a program that supervisord still has: one that was removed is no longer anybody's to hold."""
+        program = self._program(name)
+        if program is not None and program.state is ProgramState.STOPPED:
+            self._write_hold(name)
 
-    def _is_stopped(self, name: str) -> bool:
-        """Whether supervisord still has the program, stopped: one that was removed is no longer anybody's to hold."""
+    def _write_hold(self, name: str) -> None:
+        held, ours = self._ledger()
+        if name in held or name in ours or name not in self._dependencies():
+            return
+        try:
+            holds.hold(self._state_dir, name, holds.by_hand(control.now()))
+        except (MailError, OSError) as error:
+            maillog.problem(what=f"hold of {name}", error=str(error))
+            return
+        maillog.hold_made(service=name, who=holds.BY_HAND)
+
+    def _end_hold(self, name: str) -> None:
+        try:
+            ended = holds.forget(self._state_dir, [name])
+        except (MailError, OSError) as error:
+            maillog.problem(what=f"end of the hold of {name}", error=str(error))
+            return
+        if ended:
+            maillog.hold_ended(service=name)
+
+    def _program(self, name: str) -> Program | None:
+        """None: supervisord does not have it, or does not answer."""
         try:
             with self._supervisor() as supervisor:
-                program: Program | None = supervisor.processes().get(name)
+                return supervisor.processes().get(name)
         except MailError:
-            return False
-        return program is not None and program.state is ProgramState.STOPPED
+            return None
 
     # Drainers
 
@@ -312,6 +358,14 @@ class Agent:
 
     def _supervisor(self) -> Supervisor:
         return Supervisor(self._run / "supervisor.sock", timeout_s=5.0)
+
+
+def _take_due(times: dict[str, float]) -> list[str]:
+    """Names whose time has come, which are taken out."""
+    due = [name for name, at in times.items() if at <= time.monotonic()]
+    for name in due:
+        del times[name]
+    return due
 
 
 def _words(line: bytes) -> dict[str, str]:

@@ -21,7 +21,7 @@ from maillib import control
 from maillib.errors import MailError, StoreFull
 from maillib.settings.base import Json
 from maillib.version import VERSION
-from orchestrator import audit, generation, operate, plan, status, survey
+from orchestrator import audit, generation, observation, operate, plan, status, survey
 from orchestrator.audit import Entry
 from orchestrator.errors import ApplyFailed, GenerationDamaged, PreflightFailed
 from orchestrator.generation import MADE, Generation
@@ -184,7 +184,7 @@ class Attempt:
         used: set[int] = set()
         for path in (self.place.run / "services").glob("*"):
             used |= {record.generation for record in control.read_records(self.place.run, path.name)}
-            if (master := status.ask_master(self.place.run, path.name)) is not None:
+            if (master := observation.ask_master(self.place.run, path.name)) is not None:
                 used.add(master.generation)
         return used
 

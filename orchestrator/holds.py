@@ -2,21 +2,29 @@
 
 The ledger is STATE_DIR/holds.json, replaced by rename under a lock (STATE_DIR/holds.lock), so that the command line can
 write it while the agent is dead. Beside the holds it has the stops that we have announced ourselves (`down`, `apply`,
-a removal): of those the agent makes no hold. Any start, by whatever way, ends both.
+a removal) and the holds that were released: of these nobody makes a hold. Any start, by whatever way, ends both.
+
+A stop by `supervisorctl` is a hold from its first moment (`in_force`), also while nobody has written it down: the agent
+does so after a moment, once it is no restart, or when it lives again.
 """
 
 import contextlib
 import fcntl
 import json
 import os
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from maillib.errors import ConfigError
+from orchestrator.supervisor import ALIVE, Program, ProgramState
 
 SCHEMA_VERSION = 1
 
 LEDGER = "holds.json"
+
+BY_HAND = "supervisorctl"
+"""Who stopped what no verb of ours did: supervisord does not tell more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +41,72 @@ class Hold:
 class _Ledger:
     holds: dict[str, Hold] = field(default_factory=dict)
     announced: dict[str, str] = field(default_factory=dict)
-    """Service to the verb that stops it."""
+    """Service to the verb that stops it, or has released it."""
 
 
 def read(state_dir: Path) -> dict[str, Hold]:
-    """The holds by service name."""
+    """The holds that are written down, by service name. Raises ConfigError for a damaged ledger."""
     return _load(state_dir).holds
 
 
 def announced(state_dir: Path) -> dict[str, str]:
-    """Services that one of our own verbs stops, or has stopped; service name to verb."""
+    """Services that one of our own verbs stops, has stopped or has released; service name to verb."""
     return _load(state_dir).announced
 
 
-def hold(state_dir: Path, name: str, *, who: str, why: str) -> None:
+def in_force(state_dir: Path, programs: Mapping[str, Program]) -> dict[str, Hold]:
+    """The holds as they are, by what supervisord says now. Raises ConfigError for a damaged ledger.
+
+    One whose program runs is over, though nobody has crossed it out yet; a program that was stopped by hand is held.
+    """
+    ledger = _load(state_dir)
+    found = {
+        name: hold for name, hold in ledger.holds.items() if name not in programs or programs[name].state not in ALIVE
+    }
+    for name, program in programs.items():
+        if was_stopped(program) and name not in found and name not in ledger.announced:
+            found[name] = by_hand(program.ended)
+    return found
+
+
+def by_hand(when: float) -> Hold:
+    """The hold that a stop by supervisorctl is."""
+    return Hold(who=BY_HAND, when=when, why="stopped by hand")
+
+
+def was_stopped(program: Program) -> bool:
+    """It has run, and was stopped since: a new supervisord, or a program that is loaded anew, does not know of that."""
+    return program.state is ProgramState.STOPPED and program.since > 0
+
+
+def hold(state_dir: Path, name: str, hold: Hold) -> None:
     """Keep `name` stopped. An older hold of it stays as it is."""
     with _changing(state_dir) as ledger:
-        ledger.holds.setdefault(name, Hold(who=who, when=time.time(), why=why))
+        ledger.holds.setdefault(name, hold)
+        ledger.announced.pop(name, None)
 
 
-def release(state_dir: Path, names: Iterable[str]) -> set[str]:
-    """End the holds and announced stops of `names`; whose holds were ended."""
-    names = list(names)
+def release(state_dir: Path, names: Iterable[str], *, by: str) -> set[str]:
+    """End holds of services that stay stopped until somebody starts them; whose holds were written and have ended.
+
+    That they are stopped makes no new hold.
+    """
+    names = set(names)
+    with _changing(state_dir) as ledger:
+        ledger.announced.update(dict.fromkeys(names, by))
+        return {name for name in names if ledger.holds.pop(name, None) is not None}
+
+
+def forget(state_dir: Path, names: Iterable[str]) -> set[str]:
+    """End everything that is written of `names`: they are started, or gone. Whose holds have ended."""
+    names = set(names)
     known = _load(state_dir)
-    if not any(name in known.holds or name in known.announced for name in names):
+    if names.isdisjoint(known.holds.keys() | known.announced.keys()):
         return set()
     with _changing(state_dir) as ledger:
-        ended = {name for name in names if ledger.holds.pop(name, None) is not None}
         for name in names:
             ledger.announced.pop(name, None)
-    return ended
+        return {name for name in names if ledger.holds.pop(name, None) is not None}
 
 
 def announce_stop(state_dir: Path, names: Iterable[str], *, by: str) -> None:
@@ -72,11 +116,15 @@ def announce_stop(state_dir: Path, names: Iterable[str], *, by: str) -> None:
 
 
 def _load(state_dir: Path) -> _Ledger:
+    path = state_dir / LEDGER
     try:
-        data = json.loads((state_dir / LEDGER).read_text())
+        data = json.loads(path.read_text())
+        holds = {str(name): Hold(**entry) for name, entry in data["holds"].items()}
+        return _Ledger(holds, dict(data["announced"]))
     except FileNotFoundError:
         return _Ledger()
-    return _Ledger({name: Hold(**entry) for name, entry in data["holds"].items()}, dict(data["announced"]))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        raise ConfigError(f"{path} is damaged: mend it, or remove it, which ends all holds") from None
 
 
 @contextlib.contextmanager

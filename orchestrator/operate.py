@@ -6,18 +6,17 @@ Leaves to others: which step a service needs (plan), holds (the verbs), order (a
 """
 
 import contextlib
-import itertools
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from maillib import control
 from maillib.control import Verb, WorkerState
 from maillib.errors import NotFound, Transient
 from maillib.settings import service as service_file
-from orchestrator import generation, probe, status
+from orchestrator import generation, observation, probe, processes
 from orchestrator.errors import ChangeRefused, NotReady
 from orchestrator.place import Place
 from orchestrator.supervisor import EXIT_CODES, IDLE, POLL_S, Program, ProgramState, Supervisor
@@ -75,7 +74,7 @@ def wait_ready(place: Place, name: str, *, timeout_s: float) -> None:
     file = service_file.read(generation.service_file(place.state_dir, name))
     with Supervisor(place.supervisor) as supervisor:
         while True:
-            program, master = supervisor.processes().get(name), status.ask_master(place.run, name)
+            program, master = supervisor.processes().get(name), observation.ask_master(place.run, name)
             if master is not None and program is not None and master.pid == program.pid:
                 if master.state == "running" and master.digest == file.digest:
                     break
@@ -111,12 +110,18 @@ def drain(place: Place, name: str, *, limit_s: float) -> None:
         if record.state is WorkerState.DRAINING:
             with contextlib.suppress(Transient):  # it has just ended
                 request: control.Message = {"verb": Verb.DRAIN, "limit_s": limit_s}
-                control.ask(control.worker_socket(place.run, name, record.pid), request, timeout_s=status.ANSWER_S)
+                control.ask(control.worker_socket(place.run, name, record.pid), request, timeout_s=observation.ANSWER_S)
 
 
 def draining(place: Place, name: str) -> set[int]:
     """Process ids of the workers of `name` that finish."""
     return {record.pid for record in control.read_records(place.run, name) if record.state is WorkerState.DRAINING}
+
+
+def workers(place: Place, name: str) -> set[int]:
+    """Process ids of all workers of `name` there are now."""
+    master = observation.ask_master(place.run, name)
+    return draining(place, name) | {worker.pid for worker in (master.workers if master else ())}
 
 
 def wait_drained(place: Place, name: str, pids: Iterable[int], *, timeout_s: float | None) -> int:
@@ -156,47 +161,19 @@ def end_all(place: Place, names: Iterable[str], *, drain_s: float, tell: Tell) -
         if supervisord is not None:
             supervisor.shutdown()
     ended_by = time.monotonic() + CUT_GRACE_S
-    while left := dict(processes(place)):
+    while left := list(processes.of_suite(place)):
         if time.monotonic() > ended_by:
-            for pid, started in left.items():
-                if control.is_alive(pid, started):
-                    tell(f"process {pid} does not end by itself: killed")
-                    os.kill(pid, signal.SIGKILL)
+            for process in left:
+                if control.is_alive(process.pid, process.started):
+                    tell(f"process {process.pid} does not end by itself: killed")
+                    os.kill(process.pid, signal.SIGKILL)
         time.sleep(POLL_S)
-
-
-def processes(place: Place) -> Iterator[tuple[int, int]]:
-    """Pid and start time of every living process of this suite, told by its command line."""
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
-            continue
-        started = control.start_time(int(folder.name))
-        try:
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue  # it has ended meanwhile
-        if started is not None and _is_ours(words, place):
-            yield int(folder.name), started
-
-
-def _is_ours(words: list[bytes], place: Place) -> bool:
-    """A master or worker with a file of our generations, the agent of our state directory, or our supervisord."""
-    options = dict(itertools.pairwise(words))
-    generations = f"{generation.folder(place.state_dir)}/".encode()
-    return (
-        options.get(b"--config", b"").startswith(generations)
-        or options.get(b"--state-dir") == os.fsencode(place.state_dir)
-        or (
-            options.get(b"-c") == os.fsencode(generation.configuration(place.state_dir))
-            and any(word.endswith((b"supervisord", b"supervisord.py")) for word in words)
-        )
-    )
 
 
 def stop_unsupervised(place: Place, names: Iterable[str]) -> None:
     """Have masters stop that no supervisord knows, and workers without a master: their signals are ours to send."""
     for name in names:
-        master = status.ask_master(place.run, name)
+        master = observation.ask_master(place.run, name)
         serving = [record for record in control.read_records(place.run, name) if record.deadline is None]
         for pid in [master.pid] if master is not None else [record.pid for record in serving]:
             with contextlib.suppress(ProcessLookupError):
@@ -213,7 +190,7 @@ def _has_ended(program: Program) -> bool:
     return program.state in IDLE and not retried
 
 
-def _reason(place: Place, name: str, master: status.Master | None) -> str:
+def _reason(place: Place, name: str, master: observation.Master | None) -> str:
     if master is not None:
         return master.last_error or f"its workers are {master.state}"
     words = last_words(place, name)

@@ -70,7 +70,7 @@ def _wanted(rendered: Rendered) -> dict[str, Values]:
         "autostart": True,
         "autorestart": "RestartUnconditionally",
         "buffer_size": EVENT_BUFFER,
-        "events": ["ProcessStateEvent", "SupervisorStateChangeEvent"],
+        "events": ["ProcessGroupEvent", "ProcessStateEvent", "SupervisorStateChangeEvent"],
         "stdout_logfile": None,
         "stderr_logfile": rendered.agent.log,
         "stderr_logfile_maxbytes": KEEP.octets,

@@ -1,29 +1,15 @@
-"""What runs, truly: supervisord's view, what masters say of themselves, and the workers that finish without one.
-
-`observe` asks all of them and is bounded by the slowest one's silence (`ANSWER_S`); it works with the agent dead and
-with supervisord dead. `describe` is pure: from what was seen to what `postroom status` says.
-"""
+"""What runs, in the words of `postroom status`. Pure: `observation` has looked."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
-from typing import TypeVar
 
-from maillib import control
-from maillib.control import Message, Verb, WorkerState
-from maillib.errors import ConfigError, Transient
-from maillib.settings.base import Json, load
-from orchestrator.errors import SupervisorDown
+from maillib.settings.base import Json
 from orchestrator.holds import Hold
-from orchestrator.place import AGENT
-from orchestrator.supervisor import EXIT_CODES, Program, ProgramState, Supervisor
+from orchestrator.observation import Seen
+from orchestrator.supervisor import EXIT_CODES, ProgramState
 
-ANSWER_S = 2.0
-"""How long a master or worker may take to answer; they need a millisecond."""
-_PARALLEL = 16
 _STARTING_S = 20.0
 """How long a program may run until its master answers: the wait for a taken port, and some."""
 
@@ -39,80 +25,6 @@ class State(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     OFF = "off"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
-    """One worker, as its master or itself reports it."""
-
-    pid: int
-    generation: int
-    state: str
-    sessions: int
-    deadline: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Master:
-    """Answer of a master to `status`."""
-
-    pid: int
-    version: str
-    code: str
-    generation: int
-    digest: str
-    certificate: str | None
-    """Digest of the certificate that its workers were started with."""
-    started: float
-    state: str
-    workers: tuple[Worker, ...]
-    last_error: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """All that was found of one service."""
-
-    program: Program | None = None
-    """None: supervisord has no such program, or does not answer."""
-    master: Master | None = None
-    """None: no master answers."""
-    others: tuple[Worker, ...] = ()
-    """Living workers that are not of that master: drainers of a stop, or serving ones whose master was killed."""
-    hold: Hold | None = None
-
-    @property
-    def workers(self) -> tuple[Worker, ...]:
-        return (*(self.master.workers if self.master else ()), *self.others)
-
-    @property
-    def sessions(self) -> int:
-        return sum(worker.sessions for worker in self.workers)
-
-    @property
-    def finishing(self) -> int:
-        return sum(worker.sessions for worker in self.workers if worker.state == WorkerState.DRAINING)
-
-    @property
-    def drainers(self) -> tuple[Worker, ...]:
-        return tuple(worker for worker in self.others if worker.state == WorkerState.DRAINING)
-
-    @property
-    def supervised(self) -> bool:
-        """The master that answers is the one supervisord started."""
-        return self.master is not None and self.program is not None and self.program.pid == self.master.pid
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Observation:
-    """One look at everything."""
-
-    supervisor: bool
-    """supervisord answers."""
-    left_behind: bool
-    """It does not, and has not ended by itself: its socket is still there."""
-    agent: Program | None
-    services: Mapping[str, Seen]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +51,8 @@ class ServiceStatus:
     generation: int | None
     hold: Hold | None
     uptime_s: int | None
+    cut: int
+    """Sessions that had to be cut in the last hour."""
     last_error: str | None
 
     @property
@@ -148,9 +62,7 @@ class ServiceStatus:
         return self.state is State.OFF
 
     def as_json(self) -> dict[str, Json]:
-        hold: Json = None
-        if self.hold is not None:
-            hold = {"who": self.hold.who, "when": iso(self.hold.when), "why": self.hold.why}
+        hold = self.hold
         return {
             "protocol": self.protocol,
             "enabled": self.enabled,
@@ -161,40 +73,11 @@ class ServiceStatus:
             "finishing": self.finishing,
             "listeners": [dict(listener) for listener in self.listeners],
             "generation": self.generation,
-            "hold": hold,
+            "hold": {"who": hold.who, "when": iso(hold.when), "why": hold.why} if hold else None,
             "uptime_s": self.uptime_s,
+            "cut": self.cut,
             "last_error": self.last_error,
         }
-
-
-def observe(run: Path, socket: Path, names: Iterable[str], holds: Mapping[str, Hold]) -> Observation:
-    """Look at `names`, at every program of supervisord and at every service that left something in `run`."""
-    try:
-        with Supervisor(socket, timeout_s=ANSWER_S) as supervisor:
-            programs, answers = supervisor.processes(), True
-    except SupervisorDown:
-        programs, answers = {}, False
-    found = {path.name for path in (run / "services").glob("*") if path.is_dir()}
-    agent = programs.pop(AGENT, None)
-    every = sorted({*names, *programs, *found})
-    with ThreadPoolExecutor(_PARALLEL) as pool:
-        masters = dict(zip(every, pool.map(lambda name: ask_master(run, name), every), strict=True))
-        others = dict(zip(every, pool.map(lambda name: _others(run, name, masters[name]), every), strict=True))
-    services = {
-        name: Seen(program=programs.get(name), master=masters[name], others=others[name], hold=holds.get(name))
-        for name in every
-    }
-    left_behind = not answers and socket.exists()
-    return Observation(supervisor=answers, left_behind=left_behind, agent=agent, services=services)
-
-
-def ask_master(run: Path, name: str) -> Master | None:
-    """None: no master answers."""
-    try:
-        answer = control.ask(control.master_socket(run, name), {"verb": Verb.STATUS}, timeout_s=ANSWER_S)
-        return _known(Master, {**answer, "workers": [_fields(Worker, row) for row in _rows(answer, "workers")]})
-    except (Transient, ConfigError):
-        return None
 
 
 def describe(expected: Expected, seen: Seen, now: float) -> ServiceStatus:
@@ -212,6 +95,7 @@ def describe(expected: Expected, seen: Seen, now: float) -> ServiceStatus:
         generation=master.generation if master else None,
         hold=seen.hold,
         uptime_s=max(0, int(now - master.started)) if master else None,
+        cut=seen.cut,
         last_error=_trouble(seen),
     )
 
@@ -273,32 +157,6 @@ def _expected(row: Mapping[str, Json]) -> Expected:
     )
 
 
-def _others(run: Path, name: str, master: Master | None) -> tuple[Worker, ...]:
-    """Workers with a living record that the master does not count; each is asked how many sessions it has."""
-    counted = {worker.pid for worker in master.workers} if master else set()
-    workers = []
-    for record in control.read_records(run, name):
-        if record.pid in counted:
-            continue
-        try:
-            answer = control.ask(
-                control.worker_socket(run, name, record.pid), {"verb": Verb.STATUS}, timeout_s=ANSWER_S
-            )
-            workers.append(_known(Worker, answer))
-        except (Transient, ConfigError):
-            if control.is_alive(record.pid, record.start_time):  # busy, or just about to end: it is there for a session
-                workers.append(
-                    Worker(
-                        pid=record.pid,
-                        generation=record.generation,
-                        state=record.state,
-                        sessions=1,
-                        deadline=record.deadline,
-                    )
-                )
-    return tuple(workers)
-
-
 def _trouble(seen: Seen) -> str | None:
     if seen.master is not None:
         return seen.master.last_error
@@ -307,24 +165,6 @@ def _trouble(seen: Seen) -> str | None:
     if seen.program.trouble:
         return seen.program.trouble
     return f"exit status {seen.program.exit_status}" if seen.program.state is ProgramState.EXITED else None
-
-
-T = TypeVar("T")
-
-
-def _known(kind: type[T], answer: Mapping[str, object]) -> T:
-    """The fields we know; a newer program may say more. Raises ConfigError when one is missing or of another type."""
-    return load(kind, _fields(kind, answer))
-
-
-def _fields(kind: type[T], answer: Mapping[str, object]) -> dict[str, Json]:
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # dataclasses only
-    return {key: value for key, value in answer.items() if key in names}  # type: ignore[misc]  # JSON by construction
-
-
-def _rows(answer: Message, key: str) -> Sequence[Mapping[str, object]]:
-    rows = answer.get(key)
-    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
 
 
 def _listener(row: Mapping[str, Json]) -> dict[str, Json]:

@@ -50,6 +50,9 @@ class ProgramState(StrEnum):
 EXIT_CODES = (0, 78)
 """A master that ended so is not started again: stopped, or its file cannot be used (EX_CONFIG)."""
 
+ALIVE = frozenset({ProgramState.STARTING, ProgramState.RUNNING, ProgramState.BACKOFF})
+"""States in which a program runs, or will by itself in a moment."""
+
 IDLE = frozenset({ProgramState.STOPPED, ProgramState.EXITED, ProgramState.FATAL, ProgramState.UNKNOWN})
 """States from which a start is a start, and in which a group may be removed."""
 
@@ -59,10 +62,13 @@ class Program:
     """One program as supervisord reports it. RUNNING says nothing about readiness."""
 
     name: str
+    """As `supervisorctl` has it: with its group before it where that is called otherwise, as none of ours is."""
     state: ProgramState
     pid: int | None
     since: float
     """Unix time of the last start; 0: never."""
+    ended: float
+    """Unix time of the last end; 0: never."""
     exit_status: int
     trouble: str
     """Why it could not be spawned; empty: no trouble known."""
@@ -204,12 +210,13 @@ def launch(configuration: Path, socket_path: Path, *, timeout_s: float = START_T
 def _program(row: object) -> Program:
     if not isinstance(row, Mapping):
         raise SupervisorFault(0, "a process description is no struct")
-    state = str(row["statename"])
+    state, name, group = str(row["statename"]), str(row["name"]), str(row["group"])
     return Program(
-        name=str(row["name"]),
+        name=name if name == group else f"{group}:{name}",
         state=ProgramState(state) if state in ProgramState.__members__ else ProgramState.UNKNOWN,
         pid=int(row["pid"]) or None,
         since=float(row["start"]),
+        ended=float(row["stop"]),
         exit_status=int(row["exitstatus"]),
         trouble=str(row["spawnerr"]),
     )

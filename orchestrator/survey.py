@@ -11,12 +11,12 @@ from maillib.errors import Transient
 from maillib.settings.base import Json, load
 from maillib.settings.service import TlsFiles
 from maillib.version import code_digest
-from orchestrator import generation, holds, status
+from orchestrator import generation, observation, status
 from orchestrator.errors import GenerationDamaged, SupervisorDown, SupervisorFault
 from orchestrator.generation import Generation
+from orchestrator.observation import Seen
 from orchestrator.place import AGENT_PACKAGES, Place
 from orchestrator.plan import Live, Wanted, World
-from orchestrator.status import Seen
 from orchestrator.supervisor import Supervisor
 
 _DATED = "an earlier one"
@@ -42,8 +42,8 @@ def world(place: Place, *, certificate_due: str | None = None) -> World:
     held = _whole(place)
     applied = {one.name: one for one in _wanted(files_of(held))} if held else {}
     sections = _loaded_sections(place)
-    seen = status.observe(place.run, place.supervisor, applied, holds.read(place.state_dir))
-    dated = _changed_on_disk(place) if seen.supervisor else frozenset()
+    seen = observation.observe(place, applied)
+    dated = _changed_on_disk(place) if seen.supervised else frozenset()
     services = {}
     for name, one in seen.services.items():
         if name in applied or one.program is not None or one.master is not None:
@@ -53,9 +53,9 @@ def world(place: Place, *, certificate_due: str | None = None) -> World:
         base=held.number if held else None,
         services=services,
         code=code_digest(),
-        agent=agent if seen.supervisor else None,
+        agent=agent if seen.supervised else None,
         agent_code=(_agent_code(place), code_digest(*AGENT_PACKAGES)),
-        supervised=seen.supervisor,
+        supervised=seen.supervised,
         certificate_due=certificate_due,
     )
 
@@ -141,7 +141,7 @@ def _live(
 def _agent_code(place: Place) -> str | None:
     """None: it does not answer."""
     try:
-        answer = control.ask(control.agent_socket(place.run), {"verb": Verb.STATUS}, timeout_s=status.ANSWER_S)
+        answer = control.ask(control.agent_socket(place.run), {"verb": Verb.STATUS}, timeout_s=observation.ANSWER_S)
     except Transient:
         return None
     return str(answer.get("code"))

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from maillib import control
 from maillib.control import Verb as MasterVerb
 from maillib.errors import MailError, Transient
 from orchestrator import generation, holds, operate, supervisor
@@ -87,8 +88,12 @@ class Switch:
         match action.verb:
             case Verb.REMOVE | Verb.STOP:
                 self._end(client, action)
+                if action.verb is Verb.REMOVE:
+                    holds.forget(self.place.state_dir, [name])
                 self.tell(f"{name}: {'removed' if action.verb is Verb.REMOVE else 'stopped'}")
             case Verb.HOLD:
+                # One that was stopped by hand this moment, or while no agent lived, is not written down yet.
+                holds.hold(self.place.state_dir, name, holds.by_hand(control.now()))
                 if action.way is Way.REPLACE:
                     client.remove(name)
                 client.add(name)
@@ -114,13 +119,13 @@ class Switch:
         is_stopped = program is not None and program.state in (ProgramState.STOPPED, ProgramState.STOPPING)
         if not is_stopped or name in holds.announced(self.place.state_dir):
             return False
-        holds.hold(self.place.state_dir, name, who="supervisorctl", why="stopped by hand")
+        holds.hold(self.place.state_dir, name, holds.by_hand(control.now()))
         return True
 
     def _begin(self, client: Supervisor, name: str) -> None:
         client.add(name)
         if self.ignore_holds:
-            holds.release(self.place.state_dir, [name])
+            holds.forget(self.place.state_dir, [name])
         elif name in holds.read(self.place.state_dir):
             raise NotReady(f"{name} is held")
         operate.start(client, name, timeout_s=self.ready_s)

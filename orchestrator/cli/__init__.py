@@ -23,6 +23,7 @@ _GROUPS = (
     "host_verbs",
     "change_verbs",
     "run_verbs",
+    "look_verbs",
     "rehearse_verb",
     "queue_verbs",
     "mailbox_verbs",

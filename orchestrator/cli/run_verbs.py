@@ -1,103 +1,63 @@
-"""Verbs on what runs: status, start, stop, restart, reload, sessions, wait, release, logs, down."""
+"""Verbs that change what runs: start, stop, restart, reload, release, down.
 
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+Each but `stop` takes the lock of the suite for the act itself, not while it waits for sessions to finish afterwards.
+Each leaves a line in the audit trail, also when it fails.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated
 
 import typer
 
 from maillib import control
 from maillib.control import Verb
-from maillib.errors import NotFound, Transient
-from maillib.settings.base import Json
+from maillib.errors import NotFound
 from orchestrator import generation
 from orchestrator.cli import suite
-from orchestrator.errors import Exit, NotReady, SupervisorDown
+from orchestrator.errors import NotReady
 from orchestrator.place import Place
 
-if TYPE_CHECKING:  # the verbs that need them import them: they cost more than the rest of the start
-    from orchestrator.status import Observation, ServiceStatus
-
 READY_S = 60.0
-"""Default of --timeout: how long services may take to become ready."""
+"""Default of --timeout: for the lock, and for services to become ready."""
 DOWN_DRAIN_S = 10.0
 _QUICK_STOP_S = 0.7
 """`stop` without --wait returns after this, whatever still finishes."""
-_WATCH_S = 1.0
-_FOLLOW_S = 0.2
-_LOG_TAIL = 50
+_ENDING_S = 30.0
+"""After its deadline, how long a worker may take to say goodbye and end."""
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME...", help="Services; `all`: every enabled one.")]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="A service.")]
-Json_ = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Drain = Annotated[
     float | None,
     typer.Option(
-        "--drain", parser=suite.duration, metavar="60s", help="Sessions may go on so long; never beyond stop.drain."
+        "--drain", parser=suite.duration, metavar="60s", help="Old sessions may go on so long; never beyond stop.drain."
     ),
 ]
-Now = Annotated[bool, typer.Option("--now", help="Say goodbye to sessions at once.")]
-Wait = Annotated[bool, typer.Option("--wait", help="Return when the last session has ended.")]
-Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Kept with the hold.")]
-Timeout = Annotated[
-    float | None, typer.Option("--timeout", parser=suite.duration, metavar="60s", help="At most so long.")
-]
+Now = Annotated[bool, typer.Option("--now", help="Say goodbye to old sessions at once: --drain 0s.")]
+Wait = Annotated[bool, typer.Option("--wait", help="Return when the last old session has ended; 3 when one was cut.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the audit trail, and with a hold.")]
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (status, start, stop, restart, reload, sessions, wait, release, logs, down):
+    for verb in (start, stop, restart, reload, release, down):
         app.command()(verb)
-
-
-def status(
-    context: typer.Context,
-    as_json: Json_ = False,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every second, until Ctrl-C.")] = False,
-) -> None:
-    """Show what runs. Exit 0: all as wanted; 3: not; 69: supervisord does not answer though it should."""
-    place = suite.place(context)
-    while True:
-        observation, rows = look(context, place)
-        if as_json:
-            suite.print_json(_status_json(place, observation, rows))
-        else:
-            from orchestrator.status import table
-
-            clear = "\x1b[H\x1b[J" if watch else ""
-            typer.echo(clear + table(rows))
-        if not watch:
-            break
-        time.sleep(_WATCH_S)
-    if observation.left_behind:
-        raise SupervisorDown("supervisord does not answer though it should; `postroom apply` brings it back")
-    for line in _remarks(observation, rows):
-        suite.tell(line)
-    raise typer.Exit(Exit.DONE if all(row.as_wanted for row in rows.values()) else Exit.NOT_AS_WANTED)
 
 
 def start(
     context: typer.Context,
     names: Names,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when they are ready, or at once.")] = True,
-    timeout: Timeout = None,
+    drain: Drain = None,
+    now: Now = False,
+    timeout: suite.Timeout = None,
+    reason: Reason = "",
 ) -> None:
-    """Start services and wait until they are ready. Ends their holds."""
-    from orchestrator import holds, operate
-    from orchestrator.supervisor import Supervisor
-
-    place = suite.place(context)
-    limit_s = READY_S if timeout is None else timeout
-    rows = suite.services(place)
-    for name in _in_dependency_order(rows, suite.chosen(place, names)):
-        if not rows[name]["enabled"]:
-            raise NotFound(f"{name} is off: set `enabled: true` in the spec and apply")
-        holds.release(place.state_dir, [name])
-        with Supervisor(place.supervisor) as supervisor:
-            operate.start(supervisor, name, timeout_s=limit_s)
-        if wait:
-            operate.wait_ready(place, name, timeout_s=limit_s)
-        suite.tell(f"{name}: {'running' if wait else 'starting'}")
+    """Start services and wait until they are ready. Ends their holds; sessions of before a stop go on."""
+    with _acting(context, "start", names, reason, timeout) as act:
+        for name in act.names:
+            _start(act, name, wait=wait)
+            _limit(act.place, name, drain, now=now)
 
 
 def stop(
@@ -106,33 +66,29 @@ def stop(
     wait: Wait = False,
     drain: Drain = None,
     now: Now = False,
-    reason: Reason = None,
+    timeout: suite.Timeout = None,
+    reason: Reason = "",
 ) -> None:
     """Stop services: no new sessions from now on, those that are open finish. Holds them stopped."""
     from orchestrator import holds, operate
     from orchestrator.supervisor import Supervisor
 
-    place = suite.place(context)
-    rows = suite.services(place)
-    chosen = list(reversed(_in_dependency_order(rows, suite.chosen(place, names))))
-    workers = {name: _workers(place, name) for name in chosen}
-    with Supervisor(place.supervisor) as supervisor:
-        loaded = supervisor.processes()
-        for name in (name for name in chosen if rows[name]["enabled"]):
-            holds.hold(place.state_dir, name, who=suite.actor("stop"), why=reason or "")
-        limit_s = 0.0 if now else drain
-        begun = [name for name in chosen if name in loaded]
-        stopping = operate.stop(supervisor, begun, timeout_s=_QUICK_STOP_S)
-        if limit_s is not None:
-            for name in chosen:
-                operate.drain(place, name, limit_s=limit_s)
-    for name in chosen:
-        left = len(operate.draining(place, name))
-        foreground = " in the foreground, since no agent answers" if name in stopping else ""
-        finish = "1 worker finishes its" if left == 1 else f"{left} workers finish their"
-        suite.tell(f"{name}: stopped" + (f"; {finish} sessions{foreground}" if left else ""))
-    if wait:
-        _wait_drained(place, workers)
+    with _acting(context, "stop", names, reason, timeout) as act:
+        place, leaving = act.place, act.names[::-1]
+        workers = {name: operate.workers(place, name) for name in leaving}
+        with Supervisor(place.supervisor) as supervisor:
+            loaded = supervisor.processes().keys()
+            hold = holds.Hold(who=suite.actor("stop"), when=control.now(), why=reason)
+            for name in leaving:
+                if act.is_enabled(name):
+                    holds.hold(place.state_dir, name, hold)
+            stopping = operate.stop(supervisor, loaded & {*leaving}, timeout_s=_QUICK_STOP_S)
+        for name in leaving:
+            _limit(place, name, drain, now=now)
+            suite.tell(f"{name}: stopped{_what_finishes(place, name, in_foreground=name in stopping)}")
+        act.done()
+        if wait:
+            _wait_drained(act, workers)
 
 
 def restart(
@@ -141,11 +97,12 @@ def restart(
     wait: Wait = False,
     drain: Drain = None,
     now: Now = False,
-    timeout: Timeout = None,
+    timeout: suite.Timeout = None,
+    reason: Reason = "",
 ) -> None:
     """Replace master code and workers without refusing a connection; start what does not run."""
-    limit_s = READY_S if timeout is None else timeout
-    _change(context, names, Verb.RESTART, limit_s, wait=wait, drain_s=0.0 if now else drain)
+    with _acting(context, "restart", names, reason, timeout) as act:
+        _change(act, Verb.RESTART, wait=wait, drain=drain, now=now)
 
 
 def reload(
@@ -154,70 +111,20 @@ def reload(
     wait: Wait = False,
     drain: Drain = None,
     now: Now = False,
-    timeout: Timeout = None,
+    timeout: suite.Timeout = None,
+    reason: Reason = "",
 ) -> None:
     """Replace workers, with certificates and secrets read anew, without refusing a connection."""
-    limit_s = READY_S if timeout is None else timeout
-    _change(context, names, Verb.RELOAD, limit_s, wait=wait, drain_s=0.0 if now else drain)
+    with _acting(context, "reload", names, reason, timeout) as act:
+        _change(act, Verb.RELOAD, wait=wait, drain=drain, now=now)
 
 
-def sessions(context: typer.Context, name: Name, as_json: Json_ = False) -> None:
-    """List the open sessions of a service, those that finish included."""
-    place = suite.place(context)
-    rows = _sessions(place, suite.one(place, name))
-    if as_json:
-        listed: list[Json] = list(rows)
-        suite.print_json({"schema_version": 1, "service": name, "sessions": listed})
-        return
-    from orchestrator.status import iso
-
-    columns = ("id", "user", "peer", "listener", "tls", "since", "finishing", "doing")
-    suite.print_rows([{**row, "since": iso(float(str(row["since"])))} for row in rows], columns)
-
-
-def wait(
-    context: typer.Context,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Default: every enabled one.")] = None,
-    until: Annotated[Literal["ready", "stopped", "drained"], typer.Option("--for", help="What to wait for.")] = "ready",
-    timeout: Timeout = None,
-) -> None:
-    """Wait until services are ready, take no more sessions, or have finished the last one. Exit 3: not in time."""
-    from orchestrator import operate
-
-    place = suite.place(context)
-    deadline = time.monotonic() + (READY_S if timeout is None else timeout)
-    chosen = suite.chosen(place, names or ["all"])
-    reached = _REACHED[until]
-    while late := [name for name, row in look(context, place)[1].items() if name in chosen and not reached(row)]:
-        if time.monotonic() > deadline:
-            raise NotReady(f"not {until} in time: {', '.join(late)}")
-        time.sleep(_FOLLOW_S)
-    if until == "ready":
-        for name in chosen:
-            operate.wait_ready(place, name, timeout_s=max(0.0, deadline - time.monotonic()))
-
-
-def release(context: typer.Context, names: Names) -> None:
+def release(context: typer.Context, names: Names, timeout: suite.Timeout = None, reason: Reason = "") -> None:
     """End holds: the next apply starts these services again."""
     from orchestrator import holds
 
-    place = suite.place(context)
-    holds.release(place.state_dir, suite.chosen(place, names))
-
-
-def logs(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A service, `agent` or `supervisord`.")],
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what is added, until Ctrl-C.")] = False,
-) -> None:
-    """Print the end of a log."""
-    place = suite.place(context)
-    if name not in ("agent", "supervisord"):
-        suite.one(place, name)
-    path = place.logs / f"{name}.log"
-    if not path.exists():
-        raise NotFound(f"there is no {path} yet")
-    _print_log(path, follow=follow)
+    with _acting(context, "release", names, reason, timeout) as act:
+        holds.release(act.place.state_dir, act.names, by=suite.actor("release"))
 
 
 def down(
@@ -226,6 +133,7 @@ def down(
         float | None,
         typer.Option("--drain", parser=suite.duration, metavar="10s", help="Sessions may go on so long."),
     ] = None,
+    reason: Reason = "",
 ) -> None:
     """Stop everything, supervisord too: afterwards no process and no port is left."""
     import shutil
@@ -237,154 +145,124 @@ def down(
         return
     with locks.exclusive(place.state_dir, "down", wait_s=READY_S):
         names = {path.name for path in (place.run / "services").glob("*") if path.is_dir()}
-        holds.announce_stop(place.state_dir, sorted(names), by=suite.actor("down"))
-        operate.end_all(place, names, drain_s=DOWN_DRAIN_S if drain is None else drain, tell=suite.tell)
-        if not place.run.is_relative_to(place.state_dir):  # the short one: nothing of ours stays outside
-            shutil.rmtree(place.run, ignore_errors=True)
+        with suite.audited(place, "down", sorted(names), reason=reason):
+            holds.announce_stop(place.state_dir, sorted(names), by=suite.actor("down"))
+            operate.end_all(place, names, drain_s=DOWN_DRAIN_S if drain is None else drain, tell=suite.tell)
+            if not place.run.is_relative_to(place.state_dir):  # the short one: nothing of ours stays outside
+                shutil.rmtree(place.run, ignore_errors=True)
 
 
-def look(context: typer.Context, place: Place) -> "tuple[Observation, dict[str, ServiceStatus]]":
-    """One look at everything, and what it means for each service of the generation that holds."""
-    from orchestrator import holds
-    from orchestrator import status as status_
+@dataclass(slots=True)
+class _Act:
+    """What one verb is about to do to some services."""
 
-    held = generation.current(place.state_dir)
-    expected = status_.expected_from(held.data("resolved.json") if held else suite.resolved(context))
-    observation = status_.observe(place.run, place.supervisor, expected, holds.read(place.state_dir))
-    now = control.now()
-    rows = {name: status_.describe(expected[name], observation.services[name], now) for name in expected}
-    return observation, rows
+    place: Place
+    names: list[str]
+    """In the order in which they start."""
+    enabled: frozenset[str]
+    timeout_s: float
+    locked: contextlib.ExitStack
 
+    def is_enabled(self, name: str) -> bool:
+        return name in self.enabled
 
-def _status_json(place: Place, observation: "Observation", rows: "Mapping[str, ServiceStatus]") -> Json:
-    held = generation.current(place.state_dir)
-    agent = observation.agent
-    return {
-        "schema_version": 1,
-        "generation": held.number if held else None,
-        "services": {name: row.as_json() for name, row in rows.items()},
-        "internal": {
-            "agent": {"state": agent.state.lower(), "pid": agent.pid} if agent else None,
-            "manage": None,
-        },
-    }
+    def done(self) -> None:
+        """Others may change the suite now; what is left is to wait."""
+        self.locked.close()
 
 
-def _remarks(observation: "Observation", rows: "Mapping[str, ServiceStatus]") -> list[str]:
-    """What a person should know beside the table."""
-    lines = [f"{name}: {row.last_error}" for name, row in rows.items() if row.last_error and not row.as_wanted]
-    if not observation.supervisor:
-        lines.append("supervisord does not run; `postroom apply` starts it")
-    elif observation.agent is None or observation.agent.state != "RUNNING":
-        lines.append("the agent does not run: mail flows, stops drain in the foreground; `postroom apply` starts it")
-    return lines
+@contextlib.contextmanager
+def _acting(context: typer.Context, verb: str, names: list[str], reason: str, timeout: float | None) -> Iterator[_Act]:
+    """In the audit trail, and but for a stop under the lock of the suite. Raises Locked."""
+    from orchestrator import locks
+    from orchestrator.order import in_order
+
+    place = suite.place(context)
+    rows = suite.services(place)
+    chosen = suite.chosen(place, names)
+    timeout_s = READY_S if timeout is None else timeout
+    with contextlib.ExitStack() as locked, suite.audited(place, verb, chosen, reason=reason):
+        if verb != "stop":  # nothing may hold a stop up: apply leaves what is held meanwhile
+            locked.enter_context(locks.exclusive(place.state_dir, verb, wait_s=timeout_s))
+        act = _Act(
+            place=place,
+            names=in_order({name: _names(rows[name]["depends_on"]) for name in chosen}),
+            enabled=frozenset(name for name in chosen if rows[name]["enabled"]),
+            timeout_s=timeout_s,
+            locked=locked,
+        )
+        yield act
 
 
-_REACHED: dict[str, "Callable[[ServiceStatus], bool]"] = {
-    "ready": lambda row: row.state == "running",
-    "stopped": lambda row: row.state in ("stopped", "off", "finishing"),
-    "drained": lambda row: row.finishing == 0 and row.state != "finishing",
-}
+def _start(act: _Act, name: str, *, wait: bool) -> None:
+    from orchestrator import holds, operate
+    from orchestrator.supervisor import Supervisor
+
+    if not act.is_enabled(name):
+        raise NotFound(f"{name} is off: set `enabled: true` in the spec and apply")
+    with Supervisor(act.place.supervisor) as supervisor:
+        operate.start(supervisor, name, timeout_s=act.timeout_s)
+    holds.forget(act.place.state_dir, [name])
+    if wait:
+        operate.wait_ready(act.place, name, timeout_s=act.timeout_s)
+    suite.tell(f"{name}: {'running' if wait else 'starting'}")
 
 
-def _workers(place: Place, name: str) -> set[int]:
-    """Process ids of all workers of `name` there are now."""
+def _change(act: _Act, verb: Verb, *, wait: bool, drain: float | None, now: bool) -> None:
+    """Reload or restart, one after the other."""
     from orchestrator import operate
-    from orchestrator.status import ask_master
+    from orchestrator.observation import ask_master
 
-    master = ask_master(place.run, name)
-    return operate.draining(place, name) | {worker.pid for worker in (master.workers if master else ())}
+    place = act.place
+    workers: dict[str, set[int]] = {}
+    for name in act.names:
+        if ask_master(place.run, name) is None:
+            if verb is Verb.RELOAD:
+                raise NotReady(f"{name} does not run")
+            _start(act, name, wait=True)
+            continue
+        workers[name] = operate.workers(place, name)
+        longest_s = operate.drain_limit(place, name)
+        config = generation.service_file(place.state_dir, name)
+        operate.change(place, name, verb, config=config, drain_s=longest_s, tell=suite.tell)
+        operate.wait_ready(place, name, timeout_s=act.timeout_s)
+        _limit(place, name, drain, now=now)
+        suite.tell(f"{name}: {verb}ed")
+    act.done()
+    if wait:
+        _wait_drained(act, workers)
 
 
-def _wait_drained(place: Place, workers: Mapping[str, set[int]]) -> None:
+def _limit(place: Place, name: str, drain_s: float | None, *, now: bool) -> None:
+    """Sessions of old workers may go on so long, where that is less than their own limit."""
+    from orchestrator import operate
+
+    if now or drain_s is not None:
+        operate.drain(place, name, limit_s=0.0 if now or drain_s is None else drain_s)
+
+
+def _what_finishes(place: Place, name: str, *, in_foreground: bool) -> str:
+    from orchestrator import operate
+
+    left = len(operate.draining(place, name))
+    if not left:
+        return ""
+    finish = "1 worker finishes its" if left == 1 else f"{left} workers finish their"
+    return f"; {finish} sessions" + (" in the foreground, since no agent answers" if in_foreground else "")
+
+
+def _wait_drained(act: _Act, workers: dict[str, set[int]]) -> None:
     """Until the workers of each service have ended. Raises NotReady when sessions had to be cut."""
     from orchestrator import operate
 
-    cut = {name: operate.wait_drained(place, name, pids, timeout_s=None) for name, pids in workers.items()}
+    cut = {}
+    for name, pids in workers.items():
+        limit_s = operate.drain_limit(act.place, name) + _ENDING_S
+        cut[name] = operate.wait_drained(act.place, name, pids, timeout_s=limit_s)
     if any(cut.values()):
         said = ", ".join(f"{name}: {count}" for name, count in cut.items() if count)
         raise NotReady(f"sessions that had to be cut: {said}")
 
 
-def _change(
-    context: typer.Context, names: list[str], verb: Verb, limit_s: float, *, wait: bool, drain_s: float | None
-) -> None:
-    """`drain_s`: how long sessions of the old workers may go on, where that is less than their own limit."""
-    from orchestrator import operate
-    from orchestrator.status import ask_master
-
-    place = suite.place(context)
-    rows = suite.services(place)
-    workers: dict[str, set[int]] = {}
-    for name in _in_dependency_order(rows, suite.chosen(place, names)):
-        if ask_master(place.run, name) is None:
-            if verb is Verb.RELOAD:
-                raise NotReady(f"{name} does not run")
-            start(context, [name], timeout=limit_s)
-            continue
-        workers[name] = _workers(place, name)
-        longest_s = operate.drain_limit(place, name)
-        config = generation.service_file(place.state_dir, name)
-        operate.change(place, name, verb, config=config, drain_s=longest_s, tell=suite.tell)
-        operate.wait_ready(place, name, timeout_s=limit_s)
-        if drain_s is not None:
-            operate.drain(place, name, limit_s=drain_s)
-        suite.tell(f"{name}: {verb}ed")
-    if wait:
-        _wait_drained(place, workers)
-
-
-def _in_dependency_order(rows: Mapping[str, Mapping[str, Json]], names: list[str]) -> list[str]:
-    """`names`, each after those of them it depends on."""
-    ordered: list[str] = []
-
-    def place(name: str) -> None:
-        dependencies = rows[name].get("depends_on")
-        for other in dependencies if isinstance(dependencies, list) else []:
-            if other in names and other not in ordered:
-                place(str(other))
-        if name not in ordered:
-            ordered.append(name)
-
-    for name in names:
-        place(name)
-    return ordered
-
-
-def _sessions(place: Place, name: str) -> list[dict[str, Json]]:
-    from orchestrator.status import ANSWER_S
-
-    rows: list[dict[str, Json]] = []
-    for record in control.read_records(place.run, name):
-        try:
-            path = control.worker_socket(place.run, name, record.pid)
-            answer = control.ask(path, {"verb": Verb.SESSIONS}, timeout_s=ANSWER_S)
-        except Transient:
-            continue  # it has just ended
-        listed = answer.get("sessions")
-        finishing = record.state is control.WorkerState.DRAINING
-        for row in listed if isinstance(listed, list) else []:
-            rows.append({**row, "pid": record.pid, "finishing": finishing})
-    return sorted(rows, key=lambda row: float(str(row["since"])))
-
-
-def _print_log(path: Path, *, follow: bool) -> None:
-    with path.open(errors="replace") as file:
-        for line in file.readlines()[-_LOG_TAIL:]:
-            typer.echo(line, nl=False)
-        while follow:
-            line = file.readline()
-            if line:
-                typer.echo(line, nl=False)
-            elif path.exists() and path.stat().st_ino != _inode(file.fileno()):
-                break
-            else:
-                time.sleep(_FOLLOW_S)
-    if follow:
-        _print_log(path, follow=True)  # it was rotated: go on with the new one
-
-
-def _inode(fd: int) -> int:
-    import os
-
-    return os.fstat(fd).st_ino
+def _names(value: object) -> list[str]:
+    return [str(name) for name in value] if isinstance(value, list) else []

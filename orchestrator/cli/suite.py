@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -128,6 +128,9 @@ def duration(text: str) -> float:
         return seconds(text)
     except PydanticCustomError as error:
         raise typer.BadParameter(error.message()) from None
+
+
+Timeout = Annotated[float | None, typer.Option("--timeout", parser=duration, metavar="60s", help="At most so long.")]
 
 
 def size(text: str) -> int:

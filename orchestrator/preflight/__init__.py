@@ -37,10 +37,10 @@ def find(spec: Spec) -> list[Finding]:
 
 
 def _find(spec: Spec) -> Iterator[Finding]:
-    from orchestrator import operate
+    from orchestrator import processes
 
     host = host_.look()
-    ours = {pid for pid, _ in operate.processes(Place(spec.state_dir))}
+    ours = {process.pid for process in processes.of_suite(Place(spec.state_dir))}
     yield from state_dir.find(spec, host)
     yield from space.find(spec)
     yield from clock.find(spec, host)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import demo, operate
+from orchestrator import demo, processes
 from orchestrator.cli import accounts
 from orchestrator.place import Place
 from tests.support.real_suite import LIMIT_S, eventually, free_ports
@@ -66,8 +66,8 @@ def test_wheel_works_in_an_empty_folder(installed: Installed, monkeypatch: pytes
     spec.write_text(re.sub(r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{next(ports)}", spec.read_text()))
     installed.postroom("apply")
     installed.postroom("status")
-    for pid, _ in operate.processes(Place(installed.folder / "var")):
-        assert str(_PROJECT).encode() + b"/orchestrator" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    for process in processes.of_suite(Place(installed.folder / "var")):
+        assert not any(word.startswith(f"{_PROJECT}/orchestrator") for word in process.command)
 
     monkeypatch.chdir(installed.folder)
     suite, declared = accounts.read(Path("services.yaml"))

@@ -27,7 +27,7 @@ from pathlib import Path
 
 from maillib.address import Address
 from maillib.embedded.directory import EmbeddedDirectory
-from orchestrator import operate
+from orchestrator import processes
 from tests.support.mail_suite import MailSuite
 from tests.support.stored_mail import stored_mail
 
@@ -208,9 +208,9 @@ class KillLoop:
     def processes(self) -> dict[str, list[int]]:
         """What runs, by kind: `supervisord`, `agent`, `NAME master`, `NAME worker`."""
         kinds: dict[str, list[int]] = {}
-        for pid, _ in operate.processes(self._suite.place):
+        for process in processes.of_suite(self._suite.place):
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                kinds.setdefault(self._kind(pid), []).append(pid)
+                kinds.setdefault(self._kind(process.pid), []).append(process.pid)
         return kinds
 
     def _kind(self, pid: int) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maillib.settings.base import Json
-from orchestrator import operate
+from orchestrator import processes
 from orchestrator.place import Place
 
 LIMIT_S = 60.0
@@ -94,7 +94,7 @@ class RealSuite:
         return {name: row["pid"] for name, row in self.status().items()}
 
     def processes(self) -> set[int]:
-        return {pid for pid, _ in operate.processes(self.place)}
+        return {process.pid for process in processes.of_suite(self.place)}
 
     def generation(self) -> int | None:
         found: int | None = self.run("status", "--json").json["generation"]

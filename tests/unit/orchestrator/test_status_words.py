@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from orchestrator.holds import Hold
-from orchestrator.status import Expected, Master, Seen, ServiceStatus, State, Worker, describe, state, table
+from orchestrator.observation import Master, Seen, Worker
+from orchestrator.status import Expected, ServiceStatus, State, describe, state, table
 from orchestrator.supervisor import Program, ProgramState
 
 NOW = 1_000_000.0
@@ -33,7 +34,7 @@ def _master(**more: Any) -> Master:
 
 
 def _program(word: ProgramState, *, age_s: float = 60, exit_status: int = 1) -> Program:
-    return Program(name="pop", state=word, pid=1, since=NOW - age_s, exit_status=exit_status, trouble="")
+    return Program(name="pop", state=word, pid=1, since=NOW - age_s, ended=0, exit_status=exit_status, trouble="")
 
 
 _DRAINER = _worker(pid=3, state="draining", sessions=2, deadline=NOW + 30)

@@ -1,0 +1,402 @@
+"""Where what is on disk and what runs differ from the generation in force, layer by layer, and what mends it.
+
+Each layer has another witness: the files of the generation its manifest; what supervisord has loaded the file; the
+processes what is loaded; what masters and the agent report of themselves the generation; the run state what is desired.
+Besides: programs and sections that are not ours, which nobody here touches, and processes of ours that nobody looks
+after. How the spec differs from the generation is what `plan` says.
+
+`look` looks and changes nothing; `compare` is pure.
+"""
+
+import configparser
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from configparser import RawConfigParser
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from maillib import control
+from maillib.control import Verb, WorkerState
+from maillib.errors import NotFound
+from maillib.settings.base import Json, load
+from maillib.settings.service import TlsFiles
+from maillib.version import code_digest
+from orchestrator import generation, observation, processes, status, survey
+from orchestrator.asking import ask_all
+from orchestrator.differences import differences
+from orchestrator.errors import SupervisorDown, SupervisorFault
+from orchestrator.facts import Wanted
+from orchestrator.generation import Generation
+from orchestrator.observation import Observation, Supervisord
+from orchestrator.place import AGENT, AGENT_PACKAGES, Place
+from orchestrator.processes import Process
+from orchestrator.supervisor import Changes, Program, ProgramState, Supervisor
+
+SCHEMA_VERSION = 1
+
+OVERDUE_S = 20.0
+"""A drainer that lives so long after its deadline is stuck: it should have said goodbye and ended."""
+
+_APPLY = "`postroom apply`"
+_CONFIGURATION = "supervisord.conf"
+_OURS = ("unix_http_server", "supervisord", "rpcinterface:supervisor", "supervisorctl", f"eventlistener:{AGENT}")
+"""Sections of every configuration; with those of the programs there are no others."""
+
+
+class Layer(StrEnum):
+    FILES = "files"
+    LOADED = "loaded"
+    ACTIVE = "active"
+    REPORTED = "reported"
+    RUN_STATE = "run-state"
+    UNMANAGED = "unmanaged"
+    STRAY = "stray"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One difference."""
+
+    layer: Layer
+    service: str | None
+    """None: of the whole suite."""
+    path: str
+    """What differs: a file, a JSON pointer into the service's file, a fact of a process."""
+    expected: Json
+    found: Json
+    mend: str
+
+    def __str__(self) -> str:
+        where = f"{self.service} {self.path}" if self.service else self.path
+        found = _word(self.found) + (f" instead of {_word(self.expected)}" if self.expected is not None else "")
+        return f"{self.layer}: {where}: {found}; {self.mend}"
+
+    def as_json(self) -> dict[str, Json]:
+        return {
+            "layer": self.layer.value,
+            "service": self.service,
+            "path": self.path,
+            "expected": self.expected,
+            "found": self.found,
+            "mend": self.mend,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything that is compared."""
+
+    wanted: Sequence[Wanted]
+    """The services of the generation in force."""
+    observation: Observation
+    now: float
+    """Unix time."""
+    monotonic: float
+    sections: Sequence[str] = ()
+    """Of the configuration file as it is on disk."""
+    agent_command: Sequence[str] = ()
+    """By that file."""
+    loaded: Changes | str | None = None
+    """How supervisord's programs differ from the file; the text of its refusal to read it; None: it does not answer."""
+    supervisord_pid: int | None = None
+    processes: Mapping[int, Process] = field(default_factory=dict)
+    code: str = ""
+    """Digest of the program code on disk."""
+    agent_code: tuple[str | None, str] = (None, "")
+    """Digest of what the agent runs, None where it does not answer; and of what is on disk."""
+    running: Mapping[str, Json] = field(default_factory=dict)
+    """What the master of a service was told, where that generation is still there."""
+    certificates: Mapping[str, str] = field(default_factory=dict)
+    """Service to digest of its certificate's file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    generation: int
+    observation: Observation
+    items: tuple[Item, ...]
+
+    def as_json(self) -> Json:
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "generation": self.generation,
+            "supervisord": self.observation.supervisord.value,
+            "drift": [item.as_json() for item in self.items],
+        }
+
+
+def find(place: Place) -> Found:
+    """Look and compare. Raises NotFound before the first apply."""
+    held = generation.current(place.state_dir)
+    if held is None:
+        raise NotFound(f"nothing is applied in {place.state_dir} yet; {_APPLY} does it")
+    facts = look(place, held)
+    return Found(generation=held.number, observation=facts.observation, items=tuple(compare(facts)))
+
+
+# Looking
+
+
+def look(place: Place, held: Generation) -> Facts:
+    wanted = survey.wanted(survey.files_of(held))
+    seen = observation.observe(place, [one.name for one in wanted])
+    loaded, supervisord_pid = _ask_supervisord(place)
+    configuration = _sections(held)
+    return Facts(
+        wanted=wanted,
+        observation=seen,
+        now=control.now(),
+        monotonic=control.monotonic(),
+        sections=tuple(configuration),
+        agent_command=configuration.get(f"eventlistener:{AGENT}", {}).get("command", "").split(),
+        loaded=loaded,
+        supervisord_pid=supervisord_pid,
+        processes={process.pid: process for process in processes.of_suite(place)},
+        code=code_digest(),
+        agent_code=(_agent_code(place), code_digest(*AGENT_PACKAGES)),
+        running={
+            name: before.service(name)
+            for name, one in seen.services.items()
+            if one.master is not None and (before := generation.numbered(place.state_dir, one.master.generation))
+        },
+        certificates=_certificates(wanted),
+    )
+
+
+def _ask_supervisord(place: Place) -> tuple[Changes | str | None, int | None]:
+    try:
+        with Supervisor(place.supervisor, timeout_s=observation.ANSWER_S) as supervisor:
+            pid = supervisor.pid()
+            try:
+                return supervisor.reload_config(), pid
+            except SupervisorFault as fault:
+                return str(fault), pid
+    except SupervisorDown:
+        return None, None
+
+
+def _agent_code(place: Place) -> str | None:
+    """None: it does not answer."""
+    answers = ask_all([control.agent_socket(place.run)], {"verb": Verb.STATUS}, timeout_s=observation.ANSWER_S)
+    return next((str(answer.get("code")) for answer in answers.values()), None)
+
+
+def _sections(held: Generation) -> dict[str, dict[str, str]]:
+    """Of the configuration as it is on disk now; empty when it is none."""
+    parser = RawConfigParser(delimiters=("=",), comment_prefixes=(";", "#"), strict=False)
+    try:
+        parser.read_string(held.text(_CONFIGURATION) or "")
+    except configparser.Error:
+        return {}  # supervisord refuses it too, and says so
+    return {name: dict(parser.items(name)) for name in parser.sections()}
+
+
+def _certificates(wanted: Sequence[Wanted]) -> dict[str, str]:
+    found = {}
+    for one in wanted:
+        if (files := one.service.get("tls")) is not None:
+            digest = load(TlsFiles, files).certificate_digest()
+            if digest is not None:
+                found[one.name] = digest
+    return found
+
+
+# Comparing
+
+
+def compare(facts: Facts) -> Iterator[Item]:
+    """Every difference, layer by layer."""
+    yield from _suite(facts)
+    yield from _loaded(facts)
+    yield from _active(facts)
+    for one in facts.wanted:
+        yield from _reported(facts, one)
+    for one in facts.wanted:
+        yield from _run_state(facts, one)
+    yield from _undeclared(facts)
+    yield from _unmanaged(facts)
+    yield from _stray(facts)
+
+
+def _suite(facts: Facts) -> Iterator[Item]:
+    """supervisord and the agent."""
+    seen, agent = facts.observation, facts.observation.agent
+    if not seen.supervised:
+        mend = "it ends when the last session has" if seen.supervisord is Supervisord.ENDING else f"{_APPLY} starts it"
+        yield Item(
+            layer=Layer.RUN_STATE,
+            service=None,
+            path="supervisord",
+            expected=Supervisord.RUNNING.value,
+            found=seen.supervisord.value,
+            mend=mend,
+        )
+        return
+    if agent is None or agent.state is not ProgramState.RUNNING:
+        found = agent.state.lower() if agent else "not loaded"
+        mend = f"{_APPLY} starts it"
+        yield Item(layer=Layer.RUN_STATE, service=None, path=AGENT, expected="running", found=found, mend=mend)
+    runs, found_code = facts.agent_code
+    if runs is not None and runs != found_code:
+        yield Item(
+            layer=Layer.REPORTED,
+            service=None,
+            path=f"{AGENT} /program",
+            expected=found_code,
+            found=runs,
+            mend=f"{_APPLY} restarts it",
+        )
+
+
+def _loaded(facts: Facts) -> Iterator[Item]:
+    """supervisord against the file."""
+    if isinstance(facts.loaded, str):
+        yield Item(
+            layer=Layer.LOADED,
+            service=None,
+            path=_CONFIGURATION,
+            expected="readable",
+            found=facts.loaded,
+            mend=f"{_APPLY} writes it anew",
+        )
+    elif facts.loaded is not None:
+        declared = {one.name for one in facts.wanted} | {AGENT}
+        for words, names in (
+            ("loaded otherwise", facts.loaded.changed),
+            ("not loaded", facts.loaded.added),
+            ("loaded, and not in the file", facts.loaded.removed),
+        ):
+            for name in sorted(names & declared):
+                yield Item(
+                    layer=Layer.LOADED,
+                    service=name,
+                    path=f"/supervisord/program:{name}",
+                    expected="as in the file",
+                    found=words,
+                    mend=f"{_APPLY} loads it anew",
+                )
+
+
+def _active(facts: Facts) -> Iterator[Item]:
+    """The processes that supervisord started against what it has loaded."""
+    commands: dict[str, tuple[Program | None, Sequence[str]]] = {AGENT: (facts.observation.agent, facts.agent_command)}
+    for one in facts.wanted:
+        program = facts.observation.services[one.name].program
+        commands[one.name] = (program, one.section.get("command", "").split())
+    for name, (program, command) in commands.items():
+        process = facts.processes.get(program.pid) if program is not None and program.pid is not None else None
+        if command and process is not None and list(process.command) != [*command]:
+            yield Item(
+                layer=Layer.ACTIVE,
+                service=name,
+                path="/command",
+                expected=" ".join(command),
+                found=" ".join(process.command),
+                mend=f"`supervisorctl restart {name}`",
+            )
+
+
+def _reported(facts: Facts, wanted: Wanted) -> Iterator[Item]:
+    """What its master says of itself against the generation."""
+    master = facts.observation.services[wanted.name].master
+    if master is None or not wanted.enabled:
+        return
+
+    def item(path: str, expected: Json, found: Json, verb: str) -> Item:
+        mend = f"{_APPLY} {verb}s it"
+        return Item(layer=Layer.REPORTED, service=wanted.name, path=path, expected=expected, found=found, mend=mend)
+
+    if master.digest != wanted.digest:
+        runs = facts.running.get(wanted.name)
+        keys = differences(dict(wanted.service), runs) if isinstance(runs, Mapping) else ()
+        found = [item(key.path, key.before, key.after, "reload") for key in keys]
+        yield from found or [item("/digest", wanted.digest, master.digest, "reload")]
+    if master.code != facts.code:
+        yield item("/program", facts.code, master.code, "restart")
+    certificate = facts.certificates.get(wanted.name)
+    if certificate is not None and master.certificate is not None and certificate != master.certificate:
+        yield item("/tls/certificate", certificate, master.certificate, "reload")
+    for worker in master.workers:
+        if worker.state == WorkerState.READY and worker.generation != master.generation:
+            yield item(f"/workers/{worker.pid}/generation", master.generation, worker.generation, "reload")
+
+
+def _run_state(facts: Facts, wanted: Wanted) -> Iterator[Item]:
+    seen = facts.observation.services[wanted.name]
+    state = status.state(seen, facts.now, enabled=wanted.enabled)
+    mend = f"{_APPLY} mends it"
+    if not wanted.enabled:
+        if state is not status.State.OFF:
+            yield _state(wanted.name, "off", state.value, mend)
+    elif seen.hold is not None:
+        hold = ", ".join(filter(None, (seen.hold.who, status.iso(seen.hold.when), seen.hold.why)))
+        mend = f"`postroom start {wanted.name}` or `postroom apply --override reset` ends the hold"
+        yield _state(wanted.name, "running", f"{state}, held by {hold}", mend)
+    elif state is not status.State.RUNNING:
+        yield _state(wanted.name, "running", state.value, mend)
+
+
+def _state(service: str, expected: str, found: str, mend: str) -> Item:
+    return Item(layer=Layer.RUN_STATE, service=service, path="/state", expected=expected, found=found, mend=mend)
+
+
+def _undeclared(facts: Facts) -> Iterator[Item]:
+    """Services of earlier generations that have not ended."""
+    declared = {one.name for one in facts.wanted}
+    for name, seen in facts.observation.services.items():
+        if name not in declared and (seen.program is not None or seen.master is not None):
+            found = status.state(seen, facts.now, enabled=False)
+            yield _state(name, "removed", found.value, f"{_APPLY} removes it")
+
+
+def _unmanaged(facts: Facts) -> Iterator[Item]:
+    """Reported, and left alone by every verb but `down`, which ends supervisord."""
+    for name, program in facts.observation.unmanaged.items():
+        mend = f"nothing of ours; who does not want it: `supervisorctl stop {name}`"
+        yield Item(
+            layer=Layer.UNMANAGED, service=name, path="/program", expected=None, found=program.state.lower(), mend=mend
+        )
+    ours = {*_OURS, *(f"program:{one.name}" for one in facts.wanted if one.enabled)}
+    for section in facts.sections:
+        if section not in ours:
+            yield Item(
+                layer=Layer.UNMANAGED,
+                service=None,
+                path=f"{_CONFIGURATION} [{section}]",
+                expected=None,
+                found="edited in by hand",
+                mend="the next apply writes the file anew, without it; programs that run go on",
+            )
+
+
+def _stray(facts: Facts) -> Iterator[Item]:
+    """Processes of ours that nobody looks after."""
+    known = {facts.supervisord_pid}
+    programs = [seen.program for seen in facts.observation.services.values()]
+    known |= {program.pid for program in (*programs, facts.observation.agent) if program is not None}
+    for name, seen in facts.observation.services.items():
+        known |= {worker.pid for worker in seen.workers}
+        if seen.master is not None and not seen.supervised:
+            known.add(seen.master.pid)
+            mend = f"{_APPLY} has a new master take over"
+            yield _process(name, seen.master.pid, "a master that no supervisord knows", mend)
+        for worker in seen.others:
+            if worker.state != WorkerState.DRAINING:
+                yield _process(
+                    name, worker.pid, "a worker without a master", f"it ends by itself; {_APPLY} replaces it"
+                )
+            elif worker.deadline is not None and facts.monotonic > worker.deadline + OVERDUE_S:
+                yield _process(name, worker.pid, "a worker that should have ended", f"`kill -9 {worker.pid}`")
+    for pid, process in facts.processes.items():
+        if pid not in known and process.parent not in known:
+            yield _process(
+                None, pid, f"a process that nobody looks after: {' '.join(process.command)}", f"`kill {pid}`"
+            )
+
+
+def _process(service: str | None, pid: int, found: str, mend: str) -> Item:
+    return Item(layer=Layer.STRAY, service=service, path=f"process {pid}", expected=None, found=found, mend=mend)
+
+
+def _word(value: Json) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
