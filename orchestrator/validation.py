@@ -20,7 +20,8 @@ from orchestrator.yamltext import Document, kind_of
 class Model(BaseModel):
     """Base of all models of what a person writes: no unknown keys, no guessing of types."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    # defer_build: most models are only part of another, which has their schema in its own.
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, defer_build=True)
 
 
 M = TypeVar("M", bound=BaseModel)

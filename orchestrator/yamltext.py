@@ -10,7 +10,9 @@ It works on libyaml's events rather than its tree: no recursion, every mistake w
 """
 
 import math
+import os
 import re
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -36,6 +38,8 @@ MAX_DIGITS = 18
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 _TRUE = frozenset(("true", "True", "TRUE", "yes", "Yes", "YES", "on", "On", "ON"))
 _FALSE = frozenset(("false", "False", "FALSE", "no", "No", "NO", "off", "Off", "OFF"))
+_NUMERIC = frozenset("+-.0123456789")
+"""What a number, or what is ambiguous, begins with."""
 _INTEGER = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _FLOAT = re.compile(r"[-+]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _AMBIGUOUS = re.compile(
@@ -48,8 +52,6 @@ _AMBIGUOUS = re.compile(
       | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt]|[ \t]+)[0-9]{1,2}:[0-9]{2}:[0-9]{2}.*""",
     re.VERBOSE,
 )
-_NOT_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]")
-"""YAML 1.2 §5.1, and no byte order mark inside the text."""
 
 
 @dataclass(slots=True, eq=False)
@@ -154,7 +156,9 @@ class Document:
 def read(path: Path) -> Document:
     """The document in the file `path`. Raises SpecErrors when nothing of it can be used."""
     try:
-        with path.open("rb") as file:
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe is not waited for
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise SpecErrors([_of_file(str(path), "unreadable", "cannot be read: it is no file")])
             data = file.read(MAX_OCTETS + 1)
     except OSError as error:
         raise SpecErrors([_of_file(str(path), "unreadable", f"cannot be read: {error.strerror}")]) from None
@@ -176,11 +180,23 @@ def _decode(data: bytes, file: str) -> str:
     except UnicodeDecodeError as error:
         position = _position(data[: error.start].decode("utf-8-sig"))
         raise SpecErrors([_at(position, file, "encoding", "invalid UTF-8; write the file in UTF-8")]) from None
-    if found := _NOT_YAML.search(text):
-        position = _position(text[: found.start()])
-        message = f"the character U+{ord(found.group()):04X} is not allowed in YAML"
+    if refused := [text.index(character) for character in set(text) if not _is_yaml(ord(character))]:
+        first = min(refused)
+        position = _position(text[:first])
+        message = f"the character U+{ord(text[first]):04X} is not allowed in YAML"
         raise SpecErrors([_at(position, file, "character", message)])
     return text
+
+
+def _is_yaml(code: int) -> bool:
+    """YAML 1.2 §5.1, and no byte order mark inside the text."""
+    return (
+        0x20 <= code <= 0x7E
+        or code in (0x09, 0x0A, 0x0D, 0x85)
+        or 0xA0 <= code <= 0xD7FF
+        or (0xE000 <= code <= 0xFFFD and code != 0xFEFF)
+        or code >= 0x10000
+    )
 
 
 def _position(before: str) -> Position:
@@ -259,13 +275,13 @@ class _Reader:
         for event in self._events(text):
             position = _marked(event.start_mark)
             match event:
+                case yaml.ScalarEvent():
+                    self._tag(event.tag, position)
+                    self._add(self._scalar(event, position), event.anchor)
                 case yaml.DocumentStartEvent():
                     documents += 1
                     if documents > 1:
                         self._fatal(position, "several-documents", "a second document begins; one is allowed")
-                case yaml.ScalarEvent():
-                    self._tag(event.tag, position)
-                    self._add(self._scalar(event, position), event.anchor)
                 case yaml.SequenceStartEvent():
                     self._tag(event.tag, position)
                     self._open(_Node(position, [], closed=False), event.anchor)
@@ -386,6 +402,8 @@ class _Reader:
             value = None
         elif text in _TRUE or text in _FALSE:
             value = text in _TRUE
+        elif text[0] not in _NUMERIC:
+            pass
         elif _AMBIGUOUS.fullmatch(text):
             value = None
             said = f"{shown(text)[1:-1]} is octal, base 60, a date or the like in YAML 1.1; decimal numbers are allowed"

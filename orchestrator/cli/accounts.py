@@ -13,6 +13,7 @@ from orchestrator.admin.accounts_file import Declaration, read_declaration
 from orchestrator.fields import absolute
 from orchestrator.problems import Problem, SpecErrors
 from orchestrator.spec import Spec
+from orchestrator.yamltext import Document
 
 if TYPE_CHECKING:  # the methods import what they need: the engine costs `validate` more than all the rest
     from orchestrator.preflight.finding import Finding
@@ -66,11 +67,12 @@ def read(path: Path) -> tuple[Spec, DeclaredAccounts]:
     """The spec in the file `path` and the accounts it names. Raises SpecErrors with what is wrong with either."""
     problems: list[Problem] = []
     spec = declaration = None
+    document = yamltext.read(path)
     try:
-        spec = spec_.read(path)
+        spec = spec_.resolve(document, path)
     except SpecErrors as error:
         problems += error.problems
-    accounts = _accounts(path) if spec is None else spec.accounts
+    accounts = _accounts(document, path) if spec is None else spec.accounts
     if accounts is not None and not path.is_absolute() and accounts.is_relative_to(Path.cwd()):
         accounts = Path(os.path.relpath(accounts))  # named in problems as the spec is
     try:
@@ -82,11 +84,7 @@ def read(path: Path) -> tuple[Spec, DeclaredAccounts]:
     return spec, DeclaredAccounts(spec.state_dir, declaration)
 
 
-def _accounts(path: Path) -> Path | None:
+def _accounts(document: Document, path: Path) -> Path | None:
     """The accounts file that a spec names which is not valid; None where that cannot be told."""
-    try:
-        value = yamltext.read(path).value
-    except SpecErrors:
-        return None
-    named = value.get("accounts") if isinstance(value, dict) else None
+    named = document.value.get("accounts") if isinstance(document.value, dict) else None
     return Path(absolute(path.parent, named)) if isinstance(named, str) and named.isprintable() else None

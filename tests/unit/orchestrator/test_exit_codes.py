@@ -47,9 +47,11 @@ def test_each_finding_is_a_line_of_its_own(
         "version: 1\nhostname: mail.example.test\nservices:\n"
         '  pop: {protocol: pop, listen: [{address: "192.0.2.1:2110"}, {address: "192.0.2.1:2995"}]}\n'
     )
-    assert _main(monkeypatch, "-f", str(tmp_path / "services.yaml"), "check") == 73
+    spec = str(tmp_path / "services.yaml")
+    assert _main(monkeypatch, "-f", spec, "apply") == 73
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and all(line.startswith("postroom: pop: 192.0.2.1:") for line in lines)
+    assert len(lines) == 2 and all(line.startswith(f"postroom: {spec}:4:") for line in lines)
+    assert not (tmp_path / "var").exists()
 
 
 def test_group_alone_prints_its_help(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -119,9 +119,9 @@ def test_config_of_a_service(good: Path) -> None:
 
 
 def test_config_of_an_unknown_service(good: Path) -> None:
-    """A service that is not there is an error that names those that are."""
+    """A service that is not there is an error of usage that names those that are."""
     done = postroom(good, "config", "--resolved", "--service", "smtp")
-    assert (done.returncode, done.stdout) == (1, "")
+    assert (done.returncode, done.stdout) == (64, "")
     assert "there are pop" in done.stderr
 
 

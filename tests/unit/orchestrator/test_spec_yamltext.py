@@ -1,5 +1,6 @@
 """Reading YAML that a person wrote: values, places, and what is not read at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -137,8 +138,11 @@ def test_size() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    """A file that cannot be read, or has no end, is one problem without a position."""
-    for path in (tmp_path / "missing", tmp_path, Path("/dev/zero")):
+    """What cannot be read, has no end or is a pipe that nobody writes to is one problem without a position, at once."""
+    pipe, circle = tmp_path / "pipe", tmp_path / "circle"
+    os.mkfifo(pipe)
+    circle.symlink_to(circle)
+    for path in (tmp_path / "missing", tmp_path, Path("/dev/zero"), pipe, circle):
         with pytest.raises(SpecErrors) as refused:
             yamltext.read(path)
         assert str(refused.value).startswith(f"{path}: ")

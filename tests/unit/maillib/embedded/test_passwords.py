@@ -121,3 +121,8 @@ def test_nobody_waits_long_for_a_check() -> None:
             await passwords.close()
 
     asyncio.run(main())
+
+
+def test_an_account_that_does_not_exist_costs_as_much() -> None:
+    """What it is compared with is a hash of the same kind and cost as those that are made today."""
+    assert not passwords_module._HASHER.check_needs_rehash(passwords_module._DUMMY)
