@@ -4,6 +4,7 @@ A secret is read at the moment it is needed, and kept nowhere: not in a plan, a 
 """
 
 import os
+import typing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -14,6 +15,10 @@ MAX_OCTETS = 65_536
 """More than any password, key or token; a wrong path (a disk image, /dev/zero) fails instead of filling memory."""
 
 
+Source = Literal["env", "file", "credential"]
+SOURCES: tuple[Source, ...] = typing.get_args(Source)
+
+
 class SecretUnreadable(MailError):
     """A secret is not where its reference says, or is no text."""
 
@@ -22,9 +27,18 @@ class SecretUnreadable(MailError):
 class SecretRef:
     """One of `{env: NAME}`, `{file: PATH}`, `{credential: NAME}`."""
 
-    source: Literal["env", "file", "credential"]
+    source: Source
     name: str
     """Variable, absolute path, or name of a file in the service manager's $CREDENTIALS_DIRECTORY."""
+
+    @classmethod
+    def parse(cls, text: str) -> "SecretRef":
+        """Reads what `str` makes of it. Raises ValueError."""
+        found, _, name = text.partition(" ")
+        for source in SOURCES:
+            if source == found:
+                return cls(source, name)
+        raise ValueError(f"{text!r} is no reference to a secret")
 
     def __str__(self) -> str:
         return f"{self.source} {self.name}"

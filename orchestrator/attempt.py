@@ -22,6 +22,7 @@ from maillib.errors import MailError, StoreFull
 from maillib.settings.base import Json
 from maillib.version import VERSION
 from orchestrator import audit, generation, observation, operate, plan, status, survey
+from orchestrator.admin.ownership import AccountAction
 from orchestrator.audit import Entry
 from orchestrator.errors import ApplyFailed, GenerationDamaged, PreflightFailed
 from orchestrator.generation import MADE, Generation
@@ -54,8 +55,8 @@ class Accounts(Protocol):
     def text(self) -> str | None:
         """The declaration as it was read; None: the spec names none."""
 
-    def plan(self) -> Sequence[str]:
-        """What would change, one sentence each. Raises MailError."""
+    def plan(self) -> Sequence[AccountAction]:
+        """What would be done. Raises MailError."""
 
     def apply(self) -> Callable[[], None]:
         """Change it; services answer by the new data when this returns. Returns the way back. Raises MailError."""

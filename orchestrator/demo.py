@@ -46,8 +46,8 @@ def _password_files(declaration: Declaration | None) -> Iterator[tuple[str, Path
     if declaration is None:
         return
     for named, source in declaration.secrets.items():
-        if isinstance(source, SecretRef) and source.source == "file":
-            yield str(declaration.addresses[named]), Path(source.name)
+        if named.kind == "account" and isinstance(source, SecretRef) and source.source == "file":
+            yield declaration.written[named], Path(source.name)
 
 
 def lines(wanted: Spec, declaration: Declaration | None) -> str:

@@ -19,6 +19,7 @@ from typing import Literal
 
 from maillib.settings.base import Json
 from orchestrator import portmoves
+from orchestrator.admin.ownership import AccountAction
 from orchestrator.place import AGENT
 
 SCHEMA_VERSION = 1
@@ -149,18 +150,20 @@ class Plan:
     base: int | None
     supervised: bool
     actions: tuple[Action, ...]
-    accounts: tuple[str, ...] = ()
-    """Changes of accounts, one sentence each."""
+    accounts: tuple[AccountAction, ...] = ()
+    """Of the objects of the directory."""
 
     @property
     def changes(self) -> bool:
-        return bool(self.accounts) or any(action.changes for action in self.actions)
+        return any(action.is_change for action in self.accounts) or any(action.changes for action in self.actions)
 
     def action(self, service: str) -> Action | None:
         return next((action for action in self.actions if action.service == service), None)
 
 
-def plan(wanted: Sequence[Wanted], world: World, *, ignore_holds: bool = False, accounts: Sequence[str] = ()) -> Plan:
+def plan(
+    wanted: Sequence[Wanted], world: World, *, ignore_holds: bool = False, accounts: Sequence[AccountAction] = ()
+) -> Plan:
     """The actions that lead from `world` to `wanted`: removals and stops first, then in dependency order.
 
     Where a port moves from one service to another, the one that lets it go comes first.
@@ -355,5 +358,5 @@ def as_json(todo: Plan) -> Json:
             }
             for action in todo.actions
         ],
-        "accounts": list(todo.accounts),
+        "accounts": [action.as_json() for action in todo.accounts],
     }

@@ -34,9 +34,9 @@ from maillib.ports.directory import (
 from maillib.ports.expansion import POSTMASTER
 from maillib.ports.index import Usage
 from orchestrator.admin import opened
-from orchestrator.admin.declared import recorded
 from orchestrator.admin.limits import check_name, check_quota
 from orchestrator.admin.ownership import Named
+from orchestrator.admin.record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +81,7 @@ def entries(state_dir: Path) -> Entries:
 
 def declared_names(found: Entries) -> frozenset[Named]:
     """What the accounts.yaml that was applied last declares: an apply makes it again when it is removed."""
-    return frozenset(recorded(found.declared))
+    return frozenset(Record.parse(found.declared).applied.objects)
 
 
 # Domains

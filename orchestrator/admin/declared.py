@@ -1,83 +1,91 @@
-"""Brings the directory to what accounts.yaml declares.
+"""Brings the directory to what accounts.yaml declares, and back.
 
 Guarantees: all of it in one transaction, together with a record of what was declared, for the next time. When nothing
-changed, nothing is hashed or written: of a declared secret the directory keeps a keyed fingerprint.
+changed, nothing is hashed or written: of a declared secret the directory keeps a keyed fingerprint. What cannot be done
+beside what is there is found before anything is changed.
 
-Leaves to others: what to do and why (`ownership`), what the file says (`accounts_file`).
+Leaves to others: what to do and why (`ownership`), what the file says (`accounts_file`), what an object is to the
+directory (`entries`).
 """
 
 import asyncio
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maillib.address import Address
 from maillib.embedded.directory import database_path
 from maillib.errors import MailError
 from maillib.ports.credentials import check_password
-from maillib.ports.directory import (
-    Alias,
-    DirectoryEditor,
-    Domain,
-    Edit,
-    Entries,
-    PutAccount,
-    SetPassword,
-)
+from maillib.ports.directory import AccountId, DirectoryEditor, Edit, Entries, SetPassword
 from orchestrator.admin import opened
 from orchestrator.admin.accounts_file import Declaration, PasswordHash
+from orchestrator.admin.clashes import clashes
+from orchestrator.admin.entries import Entry, address_of, named_entries, put, remove
 from orchestrator.admin.ownership import (
-    DEFAULTS,
     PASSWORD,
     AccountAction,
+    Applied,
     Fields,
     Named,
     Objects,
-    Value,
     Verb,
+    left_after,
+    perform,
     plan_accounts,
 )
+from orchestrator.admin.record import Record
+from orchestrator.admin.stakes import with_stakes
+from orchestrator.admin.wayback import WayBack, moment
 from orchestrator.errors import PreflightFailed
 
-_RECORD_VERSION = 1
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What the directory is to be brought to, and how."""
+
+    declaration: Declaration
+    prune: bool = False
+    """Remove what has left the declaration, instead of disabling it."""
+    is_rollback: bool = False
+    """It is an earlier declaration: a secret that reads differently now is no reason to set a password."""
 
 
-def plan(state_dir: Path, declaration: Declaration) -> tuple[AccountAction, ...]:
-    """What `apply` would do now. Changes nothing. Raises PreflightFailed when a secret cannot be read or used."""
-    secrets = read_secrets(declaration)
+def plan(state_dir: Path, order: Order) -> tuple[AccountAction, ...]:
+    """What `apply` would do now, with the mail at stake. Changes nothing.
+
+    Raises PreflightFailed when a secret cannot be read or used, or something cannot be beside what was made by hand.
+    """
+    secrets = read_secrets(order.declaration)
     if not database_path(state_dir).exists():
-        return _plan(_with_passwords(declaration, dict.fromkeys(secrets, "")), Entries())
+        return _decide(order, secrets, dict.fromkeys(secrets, ""), _Found(Entries(), {})).actions
 
     async def run() -> tuple[AccountAction, ...]:
         async with opened.directory(state_dir) as directory:
-            declared = await _fingerprinted(directory, declaration, secrets)
-            return _plan(declared, await directory.entries())
+            found, decision = await _look(directory, order, secrets)
+            return await with_stakes(state_dir, directory, decision.actions, found.entries.accounts)
 
     return asyncio.run(run())
 
 
-def apply(state_dir: Path, declaration: Declaration) -> tuple[AccountAction, ...]:
-    """Do it; the running services answer by the new data when this returns. What was done.
+def apply(state_dir: Path, order: Order) -> tuple[tuple[AccountAction, ...], WayBack]:
+    """Do it; the running services answer by the new data when this returns. What was done, and what undoes it.
 
-    Raises PreflightFailed, Conflict (an address of a declared alias is an account made by hand, and the like).
+    Raises as `plan`.
     """
-    secrets = read_secrets(declaration)
-    actions: tuple[AccountAction, ...] = ()
+    secrets = read_secrets(order.declaration)
 
-    async def run() -> None:
+    async def run() -> tuple[tuple[AccountAction, ...], WayBack]:
         async with opened.directory(state_dir) as directory:
-            declared = await _fingerprinted(directory, declaration, secrets)
+            while True:
+                found, decision = await _look(directory, order, secrets)
+                before = await moment(directory, found.entries)
+                record = str(decision.record)
+                if await opened.commit(state_dir, directory, decision.edits, found.entries, declared=record):
+                    break
+            after = await moment(directory, await directory.entries())
+            return decision.actions, WayBack(state_dir, decision.actions, before, after)
 
-            def build(entries: Entries) -> Sequence[Edit]:
-                nonlocal actions
-                actions = _plan(declared, entries)
-                return [*_edits(actions, declaration, secrets, entries)]
-
-            await opened.change(state_dir, directory, build, declared=_record(declared))
-
-    asyncio.run(run())
-    return actions
+    return asyncio.run(run())
 
 
 def read_secrets(declaration: Declaration) -> dict[Named, SetPassword]:
@@ -85,7 +93,9 @@ def read_secrets(declaration: Declaration) -> dict[Named, SetPassword]:
     secrets: dict[Named, SetPassword] = {}
     findings: list[str] = []
     for named, source in declaration.secrets.items():
-        address = declaration.addresses[named]
+        if named.kind != "account":  # what fetches mail reads its secrets itself
+            continue
+        address = address_of(declaration.written[named])
         if isinstance(source, PasswordHash):
             secrets[named] = SetPassword(address=address, password_hash=source.text)
             continue
@@ -101,110 +111,98 @@ def read_secrets(declaration: Declaration) -> dict[Named, SetPassword]:
     return secrets
 
 
-async def _fingerprinted(
-    directory: DirectoryEditor, declaration: Declaration, secrets: Mapping[Named, SetPassword]
-) -> Objects:
-    """What is declared, with a fingerprint for each password."""
-    prints = {
-        named: await directory.fingerprint(
-            f"password {secret.password}" if secret.password_hash is None else f"hash {secret.password_hash}"
-        )
-        for named, secret in secrets.items()
-    }
-    return _with_passwords(declaration, prints)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What is there, as of one moment."""
 
-
-def _with_passwords(declaration: Declaration, prints: Mapping[Named, str]) -> Objects:
-    return {
-        named: {**fields, PASSWORD: prints[named]} if named in prints else fields
-        for named, fields in declaration.objects.items()
-    }
-
-
-def _plan(declared: Objects, entries: Entries) -> tuple[AccountAction, ...]:
-    return plan_accounts(declared, recorded(entries.declared), {named: live.fields for named, live in _live(entries)})
+    entries: Entries
+    live: Mapping[Named, Entry]
+    """With fingerprints of the password hashes, where a hash is declared."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Live:
-    fields: Fields
-    address: Address | None = None
-    """Of an account or alias."""
+class _Decision:
+    actions: tuple[AccountAction, ...]
+    edits: tuple[Edit, ...]
+    record: Record
 
 
-def _live(entries: Entries) -> Iterator[tuple[Named, _Live]]:
-    for domain in entries.domains:
-        yield Named("domain", domain.name), _Live({"postmaster": domain.postmaster, "enabled": domain.enabled})
-    for account in entries.accounts:
-        fields: Fields = {
-            "name": account.name,
-            "quota": account.quota_octets,
-            "protocols": None if account.protocols is None else tuple(sorted(account.protocols)),
-            "enabled": account.enabled,
-        }
-        yield Named("account", account.address.key), _Live(fields, account.address)
-    for alias in entries.aliases:
-        targets = tuple(map(str, alias.targets))
-        yield Named("alias", alias.address.key), _Live({"targets": targets, "enabled": alias.enabled}, alias.address)
+async def _look(
+    directory: DirectoryEditor, order: Order, secrets: Mapping[Named, SetPassword]
+) -> tuple[_Found, _Decision]:
+    entries = await directory.entries()
+    declared_prints = {named: await _print(directory, secret) for named, secret in secrets.items()}
+    live_prints: dict[AccountId, str] = {}
+    if any(secret.password_hash is not None for secret in secrets.values()):
+        for account, stored in (await directory.passwords()).items():
+            live_prints[account] = await directory.fingerprint(_hash_text(stored.argon2id))
+    found = _Found(entries, named_entries(entries, live_prints))
+    return found, _decide(order, secrets, declared_prints, found)
+
+
+async def _print(directory: DirectoryEditor, secret: SetPassword) -> str:
+    clear, hashed = secret.password, secret.password_hash
+    return await directory.fingerprint(f"password {clear}" if hashed is None else _hash_text(hashed))
+
+
+def _hash_text(argon2id: str) -> str:
+    return f"hash {argon2id}"
+
+
+def _decide(
+    order: Order, secrets: Mapping[Named, SetPassword], prints: Mapping[Named, str], found: _Found
+) -> _Decision:
+    """Raises PreflightFailed."""
+    record = Record.parse(found.entries.declared)
+    declared = _with_passwords(order, prints, record, found)
+    live = {named: entry.fields for named, entry in found.live.items()}
+    actions = plan_accounts(declared, record.applied, live, prune=order.prune)
+    after = perform(actions, live)
+    if wrong := [*clashes(declared, after)]:
+        raise PreflightFailed("\n".join(wrong))
+    left = left_after(declared, record.applied, after)
+    references = {named: str(source) for named, source in order.declaration.secrets.items() if named in secrets}
+    references = {
+        named: text for named, text in {**record.references, **references}.items() if named in {**declared, **left}
+    }
+    return _Decision(
+        actions,
+        tuple(_edits(actions, order.declaration, secrets, found, after)),
+        Record(applied=Applied(objects=declared, left=left), references=references),
+    )
+
+
+def _with_passwords(order: Order, prints: Mapping[Named, str], record: Record, found: _Found) -> Objects:
+    """What is declared, with a fingerprint for each password.
+
+    In a rollback, a secret that is read where it was read before counts as the one it was then.
+    """
+    known = {**record.applied.left, **record.applied.objects}
+    declared: dict[Named, Fields] = {}
+    for named, fields in order.declaration.objects.items():
+        declared[named] = fields
+        if named not in prints:
+            continue
+        declared[named] = {**fields, PASSWORD: prints[named]}
+        is_same = record.references.get(named) == str(order.declaration.secrets[named])
+        if order.is_rollback and is_same and named in found.live and PASSWORD in known.get(named, {}):
+            declared[named] = {**fields, PASSWORD: known[named][PASSWORD]}
+    return declared
 
 
 def _edits(
     actions: Sequence[AccountAction],
     declaration: Declaration,
     secrets: Mapping[Named, SetPassword],
-    entries: Entries,
+    found: _Found,
+    after: Objects,
 ) -> Iterator[Edit]:
-    live = dict(_live(entries))
     for action in actions:
-        if action.verb is Verb.KEEP:
-            continue
         named = action.object
-        is_ = live.get(named, _Live({}))
-        changed = {change.field: change.after for change in action.changes}
-        fields = {**DEFAULTS[named.kind], **is_.fields, **changed}
-        yield _put(named, is_.address or declaration.addresses.get(named), fields)
-        if PASSWORD in changed:
-            yield secrets[named]
-
-
-def _put(named: Named, address: Address | None, fields: Fields) -> Edit:
-    enabled = fields["enabled"] is True
-    if address is None:
-        return Domain(name=named.key, postmaster=_text(fields["postmaster"]), enabled=enabled)
-    if named.kind == "alias":
-        targets = tuple(map(Address.parse, _texts(fields["targets"])))
-        return Alias(address=address, targets=targets, enabled=enabled)
-    quota, protocols = fields["quota"], fields["protocols"]
-    assert quota is None or isinstance(quota, int)
-    return PutAccount(
-        address=address,
-        name=_text(fields["name"]) or "",
-        enabled=enabled,
-        protocols=None if protocols is None else frozenset(_texts(protocols)),
-        quota_octets=quota,
-    )
-
-
-def _text(value: Value) -> str | None:
-    assert value is None or isinstance(value, str)
-    return value
-
-
-def _texts(value: Value) -> tuple[str, ...]:
-    assert isinstance(value, tuple)
-    return value
-
-
-def _record(declared: Objects) -> str:
-    """What the directory keeps of what was declared."""
-    objects = {str(named): fields for named, fields in declared.items()}
-    return json.dumps({"version": _RECORD_VERSION, "objects": objects}, ensure_ascii=False, sort_keys=True)
-
-
-def recorded(record: str | None) -> Objects:
-    """What was declared when it was applied last, given `Entries.declared`."""
-    objects = {} if record is None else json.loads(record)["objects"]
-    return {
-        Named.parse(text): {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}
-        for text, fields in objects.items()
-    }
+        written = found.live[named].written if named in found.live else declaration.written[named]
+        if action.verb is Verb.REMOVE:
+            yield remove(named, written)
+        elif action.is_change:
+            yield put(named, Entry(after[named], written))
+            if any(change.field == PASSWORD for change in action.changes):
+                yield secrets[named]

@@ -33,32 +33,41 @@ async def directory(state_dir: Path) -> AsyncIterator[DirectoryEditor]:
             await opened.close()
 
 
-async def change(
-    state_dir: Path,
-    directory: DirectoryEditor,
-    build: Callable[[Entries], Sequence[Edit]],
-    *,
-    declared: str | None = None,
-) -> None:
-    """Make the edits that `build` finds right for what is there: again, when somebody else was faster. New accounts get
-    their mailboxes.
+async def change(state_dir: Path, directory: DirectoryEditor, build: Callable[[Entries], Sequence[Edit]]) -> None:
+    """Make the edits that `build` finds right for what is there: again, when somebody else was faster.
 
-    Nothing new: nothing is written. Raises as `build` and `edit`.
+    Raises as `build` and `commit`.
     """
     while True:
         entries = await directory.entries()
-        edits = build(entries)
-        if not edits and declared in (None, entries.declared):
-            return None
-        try:
-            await directory.edit(edits, expected=entries.generation, declared=declared)
-        except Conflict:
-            if await directory.generation() == entries.generation:
-                raise
-        else:
-            known = {account.id for account in entries.accounts}
-            made = [account.id for account in (await directory.entries()).accounts if account.id not in known]
-            return await _make_mailboxes(state_dir, directory, made)
+        if await commit(state_dir, directory, build(entries), entries):
+            return
+
+
+async def commit(
+    state_dir: Path,
+    directory: DirectoryEditor,
+    edits: Sequence[Edit],
+    entries: Entries,
+    *,
+    declared: str | None = None,
+) -> bool:
+    """Make the edits, which are right for `entries`; new accounts get their mailboxes. Nothing new: nothing is written.
+
+    False: somebody else was faster, and nothing is changed. Raises as `edit`.
+    """
+    if not edits and declared in (None, entries.declared):
+        return True
+    try:
+        await directory.edit(edits, expected=entries.generation, declared=declared)
+    except Conflict:
+        if await directory.generation() == entries.generation:
+            raise
+        return False
+    known = {account.id for account in entries.accounts}
+    made = [account.id for account in (await directory.entries()).accounts if account.id not in known]
+    await _make_mailboxes(state_dir, directory, made)
+    return True
 
 
 async def _make_mailboxes(state_dir: Path, directory: DirectoryEditor, accounts: Sequence[AccountId]) -> None:

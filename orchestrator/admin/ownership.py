@@ -4,31 +4,64 @@ Three sides, field by field: what is declared, what was declared when it was app
 - A value is changed only when its declaration changed since: what a person has set meanwhile stays until then.
 - An object that is declared and not there is made, be it new or removed by hand.
 - Declaring an object that was made by hand takes over the fields that the declaration names.
-- An object that is not declared any more is disabled. Its fields, like a field that is not declared any more and was
-  changed by a person, belong to the command line from then on.
+- An object that is not declared any more is disabled, and what was declared of it last is remembered: it comes back as
+  it was left, and pruning removes what is disabled still.
 - Everything else that was made by hand is left alone.
 
 When the plan is empty, what is declared is what was applied last.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
-Kind = Literal["domain", "account", "alias"]
+from maillib.settings.base import Json
+
+Kind = Literal["domain", "account", "alias", "list", "contact", "retrieval"]
 Value = None | bool | int | str | tuple[str, ...]
 Fields = Mapping[str, Value]
 
 PASSWORD = "password"  # noqa: S105 - the name of a field
-"""As declared: the fingerprint of a secret. As live: whether there is one. Only its changes count."""
+"""Of an account, a fingerprint: of the declared secret, of the hash that is kept. Where a clear password was declared
+these two always differ: only its changes count."""
 
 DEFAULTS: Mapping[Kind, Fields] = {
-    "domain": {"postmaster": None, "enabled": True},
+    "domain": {"postmaster": None, "catch_all": (), "enabled": True},
     "account": {"name": "", "quota": None, "protocols": None, "enabled": True},
     "alias": {"targets": (), "enabled": True},
+    "list": {"name": "", "members": (), "post": "members", "owners": (), "enabled": True},
+    "contact": {
+        "email": None,
+        "phone": "",
+        "mobile": "",
+        "organization": "",
+        "title": "",
+        "note": "",
+        "enabled": True,
+    },
+    "retrieval": {
+        "account": None,
+        "server": None,
+        "tls": "implicit",
+        "ca": None,
+        "user": None,
+        "secret": None,
+        "folder": "INBOX",
+        "keep": False,
+        "apop": "auto",
+        "interval": None,
+        "max_message_size": None,
+        "enabled": True,
+    },
 }
-"""What a field is that nobody has said anything about. A password is kept."""
+"""What a field is that nobody has said anything about; the kinds in the order in which they are made. A password is
+kept."""
+
+KINDS: tuple[Kind, ...] = tuple(DEFAULTS)
+
+_FINGERPRINT_CHARACTERS = 12
+"""That are shown of a fingerprint: enough to see that it changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +70,18 @@ class Named:
 
     kind: Kind
     key: str
-    """Domain in A-labels, or `Address.key`."""
+    """Domain in A-labels; `Address.key`; `contact_key(name)@DOMAIN`; name of a retrieval entry without case."""
 
     @classmethod
     def parse(cls, text: str) -> "Named":
         """Reads what `str` makes of it."""
         kind, _, key = text.partition(" ")
-        return cls(next(known for known in DEFAULTS if known == kind), key)
+        return cls(next(known for known in KINDS if known == kind), key)
+
+    @property
+    def domain(self) -> str | None:
+        """That it is in; None: it is a domain, or in none."""
+        return None if self.kind in ("domain", "retrieval") else self.key.rpartition("@")[2]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.key}"
@@ -56,6 +94,8 @@ class Verb(StrEnum):
     ADD = "add"
     SET = "set"
     DISABLE = "disable"
+    REMOVE = "remove"
+    """Of the entry; mail is kept."""
     KEEP = "keep"
     """Nothing changes but who owns it."""
 
@@ -65,11 +105,38 @@ class FieldChange:
     field: str
     before: Value
     after: Value
+    """Of a password, the beginning of a fingerprint, which tells nothing of it; None while there is no directory."""
 
     def __str__(self) -> str:
         if self.field == PASSWORD:
             return "password"
         return f"{self.field} {_text(self.before)} -> {_text(self.after)}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AtStake:
+    """Mail of who gets none any more, and cannot log in. It is kept."""
+
+    messages: int = 0
+    octets: int = 0
+    uncounted: int = 0
+    """Accounts whose index cannot tell now."""
+
+    def __add__(self, other: "AtStake") -> "AtStake":
+        return AtStake(
+            messages=self.messages + other.messages,
+            octets=self.octets + other.octets,
+            uncounted=self.uncounted + other.uncounted,
+        )
+
+    def __str__(self) -> str:
+        messages = "1 message" if self.messages == 1 else f"{self.messages} messages"
+        indexes = "1 damaged index" if self.uncounted == 1 else f"{self.uncounted} damaged indexes"
+        uncounted = f", and what {indexes} cannot count" if self.uncounted else ""
+        return f"{messages}, {self.octets} octets{uncounted}"
+
+    def as_json(self) -> dict[str, Json]:
+        return {"messages": self.messages, "octets": self.octets, "uncounted": self.uncounted}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,29 +146,90 @@ class AccountAction:
     verb: Verb
     object: Named
     changes: tuple[FieldChange, ...] = ()
-    """Never with a secret or a fingerprint in it: of a password, both values are None."""
     reason: str
+    at_stake: AtStake | None = field(default=None, compare=False)
+    """None: none of anybody's mail. It is no part of what is done: mail comes and goes meanwhile."""
+
+    @property
+    def is_change(self) -> bool:
+        """Whether anybody but the record of what is declared notices."""
+        return self.verb is not Verb.KEEP
 
     def __str__(self) -> str:
         changes = "" if self.verb is Verb.ADD else ", ".join(map(str, self.changes))
-        return f"{self.verb} {self.object}{': ' if changes else ''}{changes} ({self.reason})"
+        mail = "" if self.at_stake is None else f"; its mail is kept: {self.at_stake}"
+        return f"{self.verb} {self.object}{': ' if changes else ''}{changes} ({self.reason}{mail})"
+
+    def as_json(self) -> dict[str, Json]:
+        changes: list[Json] = [
+            {"field": change.field, "before": _json(change.before), "after": _json(change.after)}
+            for change in self.changes
+        ]
+        return {
+            "verb": self.verb.value,
+            "kind": self.object.kind,
+            "name": self.object.key,
+            "changes": changes,
+            "reason": self.reason,
+            "at_stake": None if self.at_stake is None else self.at_stake.as_json(),
+        }
 
 
-def plan_accounts(declared: Objects, applied: Objects, live: Objects) -> tuple[AccountAction, ...]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """What the directory remembers of declarations."""
+
+    objects: Objects = field(default_factory=dict)
+    """What was declared when `apply` came through last."""
+    left: Objects = field(default_factory=dict)
+    """What has left the declaration and is disabled since, as it was declared last."""
+
+
+def plan_accounts(
+    declared: Objects, applied: Applied, live: Objects, *, prune: bool = False
+) -> tuple[AccountAction, ...]:
     """The actions that lead from `live` to `declared`: in the order of the declaration, then those about what left it.
 
-    `applied`: what was declared when `apply` came through last.
+    `prune`: what left it is removed.
     """
-    return (*_declared(declared, applied, live), *_left(declared, applied, live))
+    return (
+        *_declared(declared, applied, live),
+        *(_pruned(declared, applied, live) if prune else _left(declared, applied.objects, live)),
+    )
 
 
-def _declared(declared: Objects, applied: Objects, live: Objects) -> Iterator[AccountAction]:
+def perform(actions: tuple[AccountAction, ...], live: Objects) -> dict[Named, Fields]:
+    """What a directory that is `live` is after `actions`."""
+    result = dict(live)
+    for action in actions:
+        named = action.object
+        if action.verb is Verb.REMOVE:
+            del result[named]
+        elif action.is_change:
+            changes = {change.field: change.after for change in action.changes}
+            result[named] = {**DEFAULTS[named.kind], **live.get(named, {}), **changes}
+    return result
+
+
+def left_after(declared: Objects, applied: Applied, after: Objects) -> Objects:
+    """`Applied.left` once the directory is `after`. What a person has enabled or removed since is none of it."""
+    return {
+        named: {**fields, "enabled": False}
+        for named, fields in {**applied.left, **applied.objects}.items()
+        if named not in declared and named in after and not after[named]["enabled"]
+    }
+
+
+def _declared(declared: Objects, applied: Applied, live: Objects) -> Iterator[AccountAction]:
     for named, fields in declared.items():
-        before, is_ = applied.get(named), live.get(named)
+        before, is_ = applied.objects.get(named), live.get(named)
+        left = applied.left.get(named)
         if is_ is None:
             changes = tuple(_change(name, None, value) for name, value in fields.items())
             reason = "new in the declaration" if before is None else "it is declared and was removed by hand"
             yield AccountAction(verb=Verb.ADD, object=named, changes=changes, reason=reason)
+        elif before is None and left is not None:
+            yield _set(named, tuple(_differing(fields, left, is_)), "it is declared again")
         elif before is None:
             yield _set(named, tuple(_differing(fields, {}, is_)), "the declaration takes it over")
         elif fields != before:
@@ -117,7 +245,7 @@ def _differing(fields: Fields, before: Fields, live: Fields) -> Iterator[FieldCh
     """Fields whose declaration changed, and that are not as declared already."""
     for name, value in fields.items():
         changed = name not in before or before[name] != value
-        if changed and (name == PASSWORD or live.get(name) != value):
+        if changed and live.get(name) != value:
             yield _change(name, live.get(name), value)
 
 
@@ -129,19 +257,21 @@ def _undeclared(named: Named, fields: Fields, before: Fields, live: Fields) -> I
 
 
 def _change(name: str, before: Value, after: Value) -> FieldChange:
-    return FieldChange(name, None, None) if name == PASSWORD else FieldChange(name, before, after)
+    if name == PASSWORD:
+        return FieldChange(name, None, str(after)[:_FINGERPRINT_CHARACTERS] or None)
+    return FieldChange(name, before, after)
 
 
 def _left(declared: Objects, applied: Objects, live: Objects) -> Iterator[AccountAction]:
     left = [named for named in applied if named not in declared]
-    in_use = {_domain(named) for named, fields in live.items() if fields["enabled"] and named not in left}
-    for named in left:
+    in_use = {named.domain for named, fields in live.items() if fields["enabled"] and named not in left}
+    for named in _last_made_first(left):
         if named not in live:
             reason = "it left the declaration and is not there"
         elif not live[named]["enabled"]:
             reason = "it left the declaration and is disabled already"
         elif named.kind == "domain" and named.key in in_use:
-            reason = "it left the declaration, but accounts or aliases made by hand are in it"
+            reason = "it left the declaration, but what was made by hand is in it"
         else:
             change = FieldChange("enabled", True, False)
             reason = "it left the declaration"
@@ -150,9 +280,34 @@ def _left(declared: Objects, applied: Objects, live: Objects) -> Iterator[Accoun
         yield AccountAction(verb=Verb.KEEP, object=named, reason=reason)
 
 
-def _domain(named: Named) -> str | None:
-    """Of an account or alias."""
-    return named.key.rpartition("@")[2] if named.kind != "domain" else None
+def _pruned(declared: Objects, applied: Applied, live: Objects) -> Iterator[AccountAction]:
+    """What left just now, and what left before and is disabled still."""
+    just = {named for named in applied.objects if named not in declared}
+    gone = {named for named in just if named in live} | left_after(declared, applied, live).keys()
+    in_use = {named.domain for named in (*live, *declared) if named not in gone}
+    enabled = {named.domain for named, fields in live.items() if fields["enabled"] and named not in gone}
+    for named in _last_made_first(just | gone):
+        reason = "it left the declaration"
+        if named not in live:
+            yield AccountAction(verb=Verb.KEEP, object=named, reason="it left the declaration and is not there")
+        elif named.kind != "domain" or named.key not in in_use:
+            yield AccountAction(verb=Verb.REMOVE, object=named, reason=reason)
+        elif named in just:
+            reason += ", but what was made by hand is in it"
+            if named.key in enabled or not live[named]["enabled"]:
+                yield AccountAction(verb=Verb.KEEP, object=named, reason=reason)
+            else:
+                change = FieldChange("enabled", True, False)
+                yield AccountAction(verb=Verb.DISABLE, object=named, changes=(change,), reason=reason)
+
+
+def _last_made_first(objects: "list[Named] | set[Named]") -> list[Named]:
+    """So that nothing in use is removed before what uses it."""
+    return sorted(objects, key=lambda named: (-KINDS.index(named.kind), named.key))
+
+
+def _json(value: Value) -> Json:
+    return [*value] if isinstance(value, tuple) else value
 
 
 def _text(value: Value) -> str:

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from maillib.secret import SecretRef
 from orchestrator import spec as spec_
 from orchestrator import yamltext
-from orchestrator.admin.accounts_file import Declaration, read_declaration
+from orchestrator.admin.accounts_file import Declaration, read_copy, read_declaration
+from orchestrator.admin.ownership import AccountAction
 from orchestrator.fields import absolute
 from orchestrator.problems import Problem, SpecErrors
 from orchestrator.spec import Spec
 from orchestrator.yamltext import Document
 
 if TYPE_CHECKING:  # the methods import what they need: the engine costs `validate` more than all the rest
+    from orchestrator.admin.declared import Order
     from orchestrator.preflight.finding import Finding
 
 
@@ -26,6 +28,10 @@ class DeclaredAccounts:
     state_dir: Path
     declaration: Declaration | None
     """None: the spec names none, accounts are the command line's alone."""
+    prune: bool = False
+    """Remove what has left the declaration, instead of disabling it."""
+    is_rollback: bool = False
+    """It is an earlier declaration."""
 
     @property
     def text(self) -> str | None:
@@ -47,23 +53,43 @@ class DeclaredAccounts:
             )
             yield from located(found, self.declaration.path, self.declaration.text.encode())
 
-    def plan(self) -> tuple[str, ...]:
+    def plan(self) -> tuple[AccountAction, ...]:
         """Raises PreflightFailed."""
         if self.declaration is None:
             return ()
         from orchestrator.admin import declared
 
-        return tuple(map(str, declared.plan(self.state_dir, self.declaration)))
+        return declared.plan(self.state_dir, self._order(self.declaration))
 
     def apply(self) -> Callable[[], None]:
-        if self.declaration is not None:
-            from orchestrator.admin import declared
+        if self.declaration is None:
+            return _nothing
+        from orchestrator.admin import declared
 
-            declared.apply(self.state_dir, self.declaration)
-        return lambda: None
+        _, way_back = declared.apply(self.state_dir, self._order(self.declaration))
+        return way_back.go
+
+    def _order(self, declaration: Declaration) -> "Order":
+        from orchestrator.admin.declared import Order
+
+        return Order(declaration=declaration, prune=self.prune, is_rollback=self.is_rollback)
 
 
-def read(path: Path) -> tuple[Spec, DeclaredAccounts]:
+def _nothing() -> None:
+    pass
+
+
+def of_generation(state_dir: Path, copy: Path | None, folder: Path) -> DeclaredAccounts:
+    """For a rollback: the declaration that a generation has a `copy` of, its relative paths starting at `folder`.
+
+    Its secrets are read as their references read now, and no password is set because one reads differently. None:
+    that generation named no accounts, and they are left alone.
+    """
+    declaration = None if copy is None else read_copy(copy, folder)
+    return DeclaredAccounts(state_dir, declaration, is_rollback=True)
+
+
+def read(path: Path, *, prune: bool = False) -> tuple[Spec, DeclaredAccounts]:
     """The spec in the file `path` and the accounts it names. Raises SpecErrors with what is wrong with either."""
     problems: list[Problem] = []
     spec = declaration = None
@@ -81,7 +107,7 @@ def read(path: Path) -> tuple[Spec, DeclaredAccounts]:
         problems += error.problems
     if problems or spec is None:
         raise SpecErrors(problems)
-    return spec, DeclaredAccounts(spec.state_dir, declaration)
+    return spec, DeclaredAccounts(spec.state_dir, declaration, prune=prune)
 
 
 def _accounts(document: Document, path: Path) -> Path | None:

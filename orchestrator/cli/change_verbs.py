@@ -16,6 +16,9 @@ _TEXT_LIMIT = 60
 WAIT_S = 60.0
 """Default of --wait: for the lock, and for each service to become ready."""
 
+Prune = Annotated[
+    bool, typer.Option("--prune", help="Remove entries that have left accounts.yaml; their mail is kept.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
@@ -30,13 +33,14 @@ def plan(
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 2 when there is a change.")
     ] = False,
+    prune: Prune = False,
 ) -> None:
     """Show what `apply` would do now, why, and what it costs those who are connected."""
     from orchestrator import apply as apply_
     from orchestrator import plan as plan_
     from orchestrator.cli import accounts
 
-    todo = apply_.make_plan(*accounts.read(context.obj))
+    todo = apply_.make_plan(*accounts.read(context.obj, prune=prune))
     if as_json:
         suite.print_json(plan_.as_json(todo))
     else:
@@ -55,6 +59,7 @@ def apply(
         Literal["rollback", "hold"], typer.Option(help="What becomes of what was switched when a service fails.")
     ] = "rollback",
     override: Annotated[Literal["respect", "reset"], typer.Option(help="reset: start what is held, too.")] = "respect",
+    prune: Prune = False,
     as_json: AsJson = False,
 ) -> None:
     """Make it so. Exit 73: this host is not ready for it, nothing changed; 4: failed and rolled back."""
@@ -67,7 +72,7 @@ def apply(
     options = Options(
         lock_wait_s=limit_s, ready_s=limit_s, on_failure=on_failure, override=override, by=suite.actor("apply")
     )
-    done = apply_.apply(*accounts.read(context.obj), options, suite.tell)
+    done = apply_.apply(*accounts.read(context.obj, prune=prune), options, suite.tell)
     if as_json:
         result: Json = {
             "schema_version": 1,
@@ -77,7 +82,7 @@ def apply(
         }
         suite.print_json(result)
         return
-    for line in done.plan.accounts:
+    for line in map(str, done.plan.accounts):
         suite.tell(line)
     changed = done.new or done.plan.changes
     typer.echo(f"generation {done.generation} holds" if changed else f"no change: generation {done.generation} holds")

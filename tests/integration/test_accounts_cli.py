@@ -19,6 +19,7 @@ from maillib.errors import AuthenticationFailed
 from maillib.ports.index import INBOX, NewMessage
 from orchestrator.admin import declared
 from orchestrator.admin.accounts_file import read_declaration
+from orchestrator.admin.declared import Order
 
 ALICE = "alice@example.test"
 
@@ -170,7 +171,7 @@ def test_account_refusals(with_alice: Suite) -> None:
     assert "no domain of ours" in suite.fails(1, "account", "add", "bob@nowhere.test")
     assert "not of the form" in suite.fails(64, "account", "add", "bob")
     assert "no size" in suite.fails(64, "account", "add", "bob@example.test", "--quota", "1GB")
-    assert "no protocol" in suite.fails(64, "account", "add", "bob@example.test", "--protocols", "imap")
+    assert "no protocol" in suite.fails(64, "account", "add", "bob@example.test", "--protocols", "spool")
     assert "out of range" in suite.fails(1, "account", "add", "bob@example.test", "--quota", "0")
     assert "control character" in suite.fails(1, "account", "add", "bob@example.test", "--name", "a\nb")
     assert "say what to change" in suite.fails(64, "account", "set", ALICE)
@@ -268,7 +269,7 @@ def test_declared(suite: Suite) -> None:
     """What is declared is listed as such; whoever removes it by hand is told that the next apply makes it again."""
     path = suite.folder / "accounts.yaml"
     path.write_text("version: 1\ndomains: {example.test: {users: {alice: {}}, aliases: {sales: [alice]}}}\n")
-    declared.apply(suite.state_dir, read_declaration(path))
+    declared.apply(suite.state_dir, Order(declaration=read_declaration(path)))
     suite.ok("account", "add", "bob@example.test")
     assert [row["declared"] for row in suite.json("account", "list")["accounts"]] == [True, False]
     assert suite.json("domain", "show", "example.test")["domain"]["declared"]

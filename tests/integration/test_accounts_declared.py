@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,10 +12,11 @@ from argon2 import PasswordHasher
 from maillib.address import Address
 from maillib.embedded import passwords
 from maillib.embedded.directory import EmbeddedDirectory, database_path
-from maillib.errors import AuthenticationFailed, Conflict
+from maillib.errors import AuthenticationFailed
 from maillib.ports.directory import Edit, Entries, PutAccount, RemoveAccount, SetPassword
 from orchestrator.admin import accounts, declared
 from orchestrator.admin.accounts_file import read_declaration
+from orchestrator.admin.declared import Order
 from orchestrator.errors import PreflightFailed
 
 T = TypeVar("T")
@@ -37,28 +39,35 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.state_dir = folder / "var"
-        self._folder = folder
+        self.folder = folder
         self.secret("alice", "first\n")
         self.secret("bob", "bobs")
         self.write(FILE)
 
     def secret(self, name: str, text: str) -> None:
-        (self._folder / f"{name}.pw").write_text(text)
+        (self.folder / f"{name}.pw").write_text(text)
 
     def write(self, text: str) -> None:
-        (self._folder / "accounts.yaml").write_text(text)
+        (self.folder / "accounts.yaml").write_text(text)
 
-    def plan(self) -> list[str]:
-        declaration = read_declaration(self._folder / "accounts.yaml")
-        return [str(action) for action in declared.plan(self.state_dir, declaration)]
+    def order(self, *, prune: bool = False, is_rollback: bool = False) -> Order:
+        declaration = read_declaration(self.folder / "accounts.yaml")
+        return Order(declaration=declaration, prune=prune, is_rollback=is_rollback)
 
-    def apply(self) -> list[str]:
+    def plan(self, *, prune: bool = False) -> list[str]:
+        return [str(action) for action in declared.plan(self.state_dir, self.order(prune=prune))]
+
+    def apply(self, *, prune: bool = False, is_rollback: bool = False) -> list[str]:
         """What was done: what the plan had said. Afterwards there is nothing left to do."""
-        planned = self.plan()
-        declaration = read_declaration(self._folder / "accounts.yaml")
-        done = [str(action) for action in declared.apply(self.state_dir, declaration)]
-        assert (done, self.plan()) == (planned, [])
-        return done
+        order = self.order(prune=prune, is_rollback=is_rollback)
+        planned = declared.plan(self.state_dir, order)
+        actions, self.way_back = declared.apply(self.state_dir, order)
+        done = [str(action) for action in actions]
+        assert (done, declared.plan(self.state_dir, order)) == (
+            [str(replace(one, at_stake=None)) for one in planned],
+            (),
+        )
+        return [str(action) for action in planned]
 
     def ask(self, question: Callable[[EmbeddedDirectory], Awaitable[T]]) -> T:
         async def main() -> T:
@@ -184,7 +193,8 @@ def test_left(world: World) -> None:
     assert world.apply() == [
         "set alias sales@example.test: targets [alice@example.test, bob@example.test, partner@elsewhere.test] ->"
         " [alice@example.test, partner@elsewhere.test] (its declaration changed)",
-        "disable account bob@example.test: enabled yes -> no (it left the declaration)",
+        "disable account bob@example.test: enabled yes -> no (it left the declaration; its mail is kept: 0 messages, 0"
+        " octets)",
     ]
     assert not world.logs_in("bob", "bobs")
     assert [account.enabled for account in world.entries().accounts] == [True, False]
@@ -211,9 +221,9 @@ def test_everything_left(world: World) -> None:
     world.apply()
     world.write("version: 1\n")
     assert [line.split(":")[0] for line in world.apply()] == [
+        "disable alias sales@example.test",
         "disable account alice@example.test",
         "disable account bob@example.test",
-        "disable alias sales@example.test",
         "disable domain example.test",
     ]
     assert not world.ask(lambda directory: directory.is_local("example.test"))
@@ -234,13 +244,18 @@ def test_secrets_that_cannot_be_used(world: World) -> None:
 
 
 def test_conflict(world: World) -> None:
-    """A declared alias at the address of an account made by hand is refused as a whole."""
+    """A declared alias at the address of an account made by hand is refused, by plan and by apply, as a whole."""
     world.apply()
     before = world.entries()
     world.by_hand(PutAccount(address=Address.parse("info@example.test")))
     world.write(FILE.replace("{sales:", "{info: [alice], sales:").replace("Bob", "Bobby"))
-    with pytest.raises(Conflict, match=r"info@example\.test is an account and an alias"):
-        world.apply()
+    for call in (world.plan, world.apply):
+        with pytest.raises(PreflightFailed) as error:
+            call()
+        assert str(error.value) == (
+            "account info@example.test and alias info@example.test would both have the address info@example.test; the"
+            " account was made by hand: disable or remove it, or take the alias out of the declaration"
+        )
     assert world.entries().accounts[:2] == before.accounts
 
 

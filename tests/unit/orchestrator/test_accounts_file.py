@@ -80,7 +80,8 @@ domains:
         bob: PasswordHash(HASH),
         jurgen: SecretRef("env", "PW"),
     }
-    assert str(found.addresses[bob]) == "Bob@example.test"
+    assert found.written[bob] == "Bob@example.test"
+    assert found.secret_places[bob] == ("domains", "Example.TEST", "users", "Bob", "password_hash")
     assert HASH not in repr(found.secrets)
 
 
@@ -116,7 +117,7 @@ def test_shipped() -> None:
         (
             "users: {alice: {nmae: A}}",
             "4:21: domains.example.test.users.alice.nmae: unknown key; allowed: name, password, password_hash, quota,"
-            " protocols; did you mean name?",
+            " protocols, enabled; did you mean name?",
         ),
         (
             "users: {alice: {quota: 1GB}}",
@@ -129,8 +130,8 @@ def test_shipped() -> None:
             " 1152921504606846976",
         ),
         (
-            "users: {alice: {protocols: [ldap]}}",
-            '4:33: domains.example.test.users.alice.protocols[0]: "ldap" is not known; allowed: smtp, pop',
+            "users: {alice: {protocols: [spool]}}",
+            '4:33: domains.example.test.users.alice.protocols[0]: "spool" is not known; allowed: smtp, imap, pop, ldap',
         ),
         (
             'users: {al: {name: "a\\nb"}}',
@@ -151,13 +152,13 @@ def test_shipped() -> None:
         ),
         (
             "{users: {alice: {}}, aliases: {sales: [alcie]}}",
-            '4:44: domains.example.test.aliases.sales[0]: "alcie" is no target; allowed: a user or alias of'
+            '4:44: domains.example.test.aliases.sales[0]: "alcie" is no target; allowed: a user, alias or list of'
             " example.test, or an address; did you mean alice?",
         ),
         (
             'aliases: {sales: ["a b@elsewhere.test"]}',
-            '4:23: domains.example.test.aliases.sales[0]: "a b@elsewhere.test" is no target; allowed: a user or alias'
-            " of example.test, or an address",
+            '4:23: domains.example.test.aliases.sales[0]: "a b@elsewhere.test" is no target; allowed: a user, alias or'
+            " list of example.test, or an address",
         ),
         (
             "aliases: {sales: [x@elsewhere.test, X@elsewhere.test]}",
@@ -167,33 +168,196 @@ def test_shipped() -> None:
         (
             "aliases: {a: [b], b: [x@elsewhere.test, a]}",
             "4:45: domains.example.test.aliases.b[1]: circular: a@example.test -> b@example.test -> a@example.test;"
-            " allowed: no way back to the alias itself",
+            " allowed: no way back to itself",
         ),
         (
             "aliases: {a: [A]}",
             "4:19: domains.example.test.aliases.a[0]: circular: a@example.test -> a@example.test; allowed: no way back"
-            " to the alias itself",
+            " to itself",
         ),
         (
             "{postmaster: alcie, users: {alice: {}}}",
-            '4:18: domains.example.test.postmaster: example.test has no user or alias "alcie"; allowed: one of them;'
-            " did you mean alice?",
+            '4:18: domains.example.test.postmaster: example.test has no user, alias or list "alcie"; allowed: one of'
+            " them; did you mean alice?",
         ),
         (
             "{postmaster: alice, users: {alice: {}}, aliases: {postmaster: [alice]}}",
-            "4:18: domains.example.test.postmaster: example.test has a user or alias of that name, too; allowed: one"
-            " of both",
+            "4:18: domains.example.test.postmaster: example.test has a user, alias or list of that name, too; allowed:"
+            " one of both",
         ),
         (
             "lists: {team: {members: [alice]}}",
-            "4:5: domains.example.test.lists: unknown key; allowed: postmaster, users, aliases; did you mean aliases?",
+            '4:30: domains.example.test.lists.team.members[0]: "alice" is no target; allowed: a user, alias or list of'
+            " example.test, or an address",
         ),
-        ("catch_all: null", "4:5: domains.example.test.catch_all: unknown key; allowed: postmaster, users, aliases"),
+        (
+            "{users: {team: {}}, lists: {TEAM: {}}}",
+            "4:33: domains.example.test.lists.TEAM: TEAM@example.test is declared in line 4 already; allowed: once",
+        ),
+        (
+            "{users: {Team-Owner: {}}, lists: {team: {}}}",
+            "4:14: domains.example.test.users.Team-Owner: team-owner@example.test is the address of the owners of the"
+            " list team@example.test in line 4; allowed: another name",
+        ),
+        (
+            'lists: {"\\"a b\\"": {}}',
+            '4:13: domains.example.test.lists."\\"a b\\"": "a b"@example.test: a list\'s local part has to do without'
+            " quotes",
+        ),
+        (
+            "lists: {team: {post: owners}}",
+            '4:26: domains.example.test.lists.team.post: "owners" is not known; allowed: members, anyone, owner; did'
+            " you mean owner?",
+        ),
+        (
+            "lists: {a: {members: [b]}, b: {owners: [c]}, c: {members: [a]}}",
+            "4:64: domains.example.test.lists.c.members[0]: circular: a@example.test -> b@example.test ->"
+            " c@example.test -> a@example.test; allowed: no way back to itself",
+        ),
+        (
+            "{aliases: {a: [b]}, lists: {b: {members: [A]}}}",
+            "4:47: domains.example.test.lists.b.members[0]: circular: a@example.test -> b@example.test ->"
+            " a@example.test; allowed: no way back to itself",
+        ),
+        (
+            "{users: {alice: {}}, catch_all: alcie}",
+            '4:37: domains.example.test.catch_all: "alcie" is no target; allowed: a user, alias or list of'
+            " example.test, or an address; did you mean alice?",
+        ),
+        (
+            "{users: {alice: {}}, catch_all: [alice, x@elsewhere.test, ALICE]}",
+            "4:63: domains.example.test.catch_all[2]: ALICE@example.test is named twice; allowed: once",
+        ),
+        ("catch_all: 5", "4:16: domains.example.test.catch_all: a number stands here; a list is expected"),
+        (
+            "contacts: [{name: Carol}, {name: ' carol  '}]",
+            "4:32: domains.example.test.contacts[1].name: the contact  carol   is declared in line 4 already; allowed:"
+            " once",
+        ),
+        (
+            "contacts: [{email: carol@elsewhere.test}]",
+            "4:16: domains.example.test.contacts[0].name: this key is missing; it has no default",
+        ),
+        (
+            "contacts: [{name: Carol, email: carol}]",
+            "4:37: domains.example.test.contacts[0].email: 'carol' is not of the form local@domain; allowed: an"
+            " address, LOCAL@DOMAIN",
+        ),
+        (
+            "contacts: [{name: Carol, fone: '1'}]",
+            "4:30: domains.example.test.contacts[0].fone: unknown key; allowed: name, email, phone, mobile,"
+            " organization, title, note, enabled; did you mean phone?",
+        ),
+        (
+            "{postmaster: alice@other.test, users: {alice: {}}}",
+            '4:18: domains.example.test.postmaster: example.test has no user, alias or list "alice@other.test";'
+            " allowed: one of them",
+        ),
     ],
 )
 def test_refused(tmp_path: Path, text: str, expected: str) -> None:
     """Each mistake is told once, in its place, with what is allowed."""
     assert problems(tmp_path, in_domain(text)) == [expected]
+
+
+RETRIEVAL = 'name: al, account: alice@example.test, server: "127.0.0.1:1110", user: al, password: {file: secrets/al}'
+
+
+def test_other_kinds(tmp_path: Path) -> None:
+    """Lists, a catch-all, contacts and retrieval entries: as the file says, and the rest is not its own."""
+    found = read(
+        tmp_path,
+        f"""\
+version: 1
+domains:
+  example.test:
+    catch_all: alice
+    users: {{alice: {{enabled: false}}}}
+    lists:
+      team: {{name: The team, members: [alice, X@elsewhere.test], post: anyone, owners: [alice]}}
+      empty:
+    contacts:
+      - {{name: "Carol  C", email: Carol@Elsewhere.test, phone: "+1 555 0100"}}
+retrieval:
+  - {{{RETRIEVAL}, tls: none, keep: 14d, interval: 5m, max_message_size: 1MiB}}
+  - {{{RETRIEVAL.replace("al,", "AL2,", 1)}, ca: ca.pem, folder: a/b, keep: true, apop: never, enabled: false}}
+""",
+    )
+    first, second = Named("retrieval", "al"), Named("retrieval", "al2")
+    secret = f"file {tmp_path}/secrets/al"
+    entry = {"account": "alice@example.test", "server": "127.0.0.1:1110", "user": "al", "secret": secret}
+    assert found.objects == {
+        Named("domain", "example.test"): {"catch_all": ("alice@example.test",), "enabled": True},
+        Named("account", "alice@example.test"): {"enabled": False},
+        Named("list", "team@example.test"): {
+            "name": "The team",
+            "members": ("alice@example.test", "X@elsewhere.test"),
+            "post": "anyone",
+            "owners": ("alice@example.test",),
+            "enabled": True,
+        },
+        Named("list", "empty@example.test"): {"enabled": True},
+        Named("contact", "carol c@example.test"): {
+            "email": "Carol@elsewhere.test",
+            "phone": "+1 555 0100",
+            "enabled": True,
+        },
+        first: {
+            **entry,
+            "tls": "none",
+            "keep": "14d",
+            "interval": "5m",
+            "max_message_size": 1 << 20,
+            "enabled": True,
+        },
+        second: {
+            **entry,
+            "ca": str(tmp_path / "ca.pem"),
+            "folder": "a/b",
+            "keep": True,
+            "apop": "never",
+            "enabled": False,
+        },
+    }
+    assert found.written[Named("contact", "carol c@example.test")] == "Carol  C@example.test"
+    assert found.written[second] == "AL2"
+    assert found.secrets[first] == SecretRef("file", str(tmp_path / "secrets/al"))
+    assert found.secret_places[second] == ("retrieval", 1, "password")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (RETRIEVAL.replace("name: al", "name: 'a l'"), "name: 'a l' is no name; allowed: at most 100 letters"),
+        (RETRIEVAL.replace("alice@example.test", "alice"), "account: 'alice' is not of the form local@domain"),
+        (RETRIEVAL.replace("alice@", "sales@"), "account: sales@example.test is declared as an alias; allowed: a user"),
+        (RETRIEVAL.replace(":1110", ""), "server: '127.0.0.1' has no port; allowed: HOST:PORT"),
+        (RETRIEVAL.replace("{file: secrets/al}", "al"), "password: a literal secret; allowed: a reference to it"),
+        (RETRIEVAL.replace(", password: {file: secrets/al}", ""), "password: this key is missing"),
+        (f"{RETRIEVAL}, tls: ssl", 'tls: "ssl" is not known; allowed: none, starttls, implicit'),
+        (f"{RETRIEVAL}, tls: none, ca: ca.pem", "tls none looks at no certificate; allowed: ca with tls"),
+        (f"{RETRIEVAL}, keep: 12h", 'keep: "12h" are no whole days; allowed: false, true, or days as in 14d'),
+        (f"{RETRIEVAL}, keep: 14", "keep: 14 is no duration; allowed: a whole number and s, m, h or d; write 14s?"),
+        (f"{RETRIEVAL}, keep: 9999d", "keep: 9999 days are out of range; allowed: false, true, or 1d to 3650d"),
+        (f"{RETRIEVAL}, interval: 1s", "interval: 1 s is out of range; allowed: 30s to 7d"),
+        (f"{RETRIEVAL}, folder: a//b", "folder: 'a//b' is no mailbox; allowed: INBOX, or names with / between them"),
+        (f"{RETRIEVAL}, apop: yes", "apop: true is not known; allowed: auto, require, never"),
+    ],
+)
+def test_retrieval_refused(tmp_path: Path, text: str, expected: str) -> None:
+    """Mistakes of retrieval entries are told in their places."""
+    head = "version: 1\ndomains: {example.test: {users: {alice: {}}, aliases: {sales: [alice]}}}\nretrieval:\n"
+    [found] = problems(tmp_path, f"{head}  - {{{text}}}\n")
+    place, _, said = found.partition(": retrieval[0]")
+    assert place.startswith("4:")
+    assert said.lstrip(".: ").startswith(expected)
+
+
+def test_retrieval_names(tmp_path: Path) -> None:
+    """Each name stands once, whatever its case."""
+    again = RETRIEVAL.replace("name: al", "name: AL")
+    [found] = problems(tmp_path, f"version: 1\nretrieval:\n  - {{{RETRIEVAL}}}\n  - {{{again}}}\n")
+    assert found == "4:6: retrieval[1].name: AL is declared in line 3 already; allowed: once"
 
 
 def test_domains_refused(tmp_path: Path) -> None:
@@ -222,10 +386,10 @@ domains:
       on: {}
     aliases:
       sales: [alcie, 5]
-retrieval: []
+retrieval: {}
 """
     found = [line.split(": ")[0] for line in problems(tmp_path, text)]
-    assert found == ["1:10", "4:17", "6:25", "6:40", "7:7", "9:15", "9:22", "10:1"]
+    assert found == ["1:10", "4:17", "6:25", "6:40", "7:7", "9:15", "9:22", "10:12"]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "accounts", "version: 1\ndomains: [example.test]\n", "{version: 1, a: *b}"])

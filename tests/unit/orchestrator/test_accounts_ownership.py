@@ -1,20 +1,24 @@
 """Who owns which value: what a plan of accounts changes, and why."""
 
+import dataclasses
+
 import pytest
 
-from orchestrator.admin.ownership import Fields, Named, Objects, plan_accounts
+from orchestrator.admin.ownership import Applied, AtStake, Fields, Named, Objects, left_after, perform, plan_accounts
 
 DOMAIN = Named("domain", "example.test")
 ALICE = Named("account", "alice@example.test")
 BOB = Named("account", "bob@example.test")
 SALES = Named("alias", "sales@example.test")
 
+CAROL = Named("contact", "carol c@example.test")
+
 LIVE: Fields = {"name": "", "quota": None, "protocols": None, "enabled": True}
 """An account as a person makes it."""
 
 
 def lines(declared: Objects, applied: Objects, live: Objects) -> list[str]:
-    return [str(action) for action in plan_accounts(declared, applied, live)]
+    return [str(action) for action in plan_accounts(declared, Applied(objects=applied), live)]
 
 
 def test_new() -> None:
@@ -50,18 +54,26 @@ def test_changed_to_what_is() -> None:
 
 
 def test_password() -> None:
-    """A password is set when the declared secret changed, and neither it nor a fingerprint is shown."""
+    """A password is set when the declared secret changed; for machines, the beginning of its fingerprint is shown."""
     applied: Objects = {ALICE: {"password": "print1", "enabled": True}}
-    declared: Objects = {ALICE: {"password": "print2", "enabled": True}}
-    found = plan_accounts(declared, applied, {ALICE: LIVE})
-    assert [str(action) for action in found] == ["set account alice@example.test: password (its declaration changed)"]
-    assert "print" not in repr(found)
+    declared: Objects = {ALICE: {"password": "0123456789abcdef", "enabled": True}}
+    [action] = plan_accounts(declared, Applied(objects=applied), {ALICE: LIVE})
+    assert str(action) == "set account alice@example.test: password (its declaration changed)"
+    assert action.as_json()["changes"] == [{"field": "password", "before": None, "after": "0123456789ab"}]
+
+
+def test_password_hash_as_it_is() -> None:
+    """A declared hash that the account has already is no reason to set it."""
+    applied: Objects = {ALICE: {"password": "of the secret", "enabled": True}}
+    declared: Objects = {ALICE: {"password": "of the hash", "enabled": True}}
+    live: Objects = {ALICE: {**LIVE, "password": "of the hash"}}
+    assert lines(declared, applied, live) == ["keep account alice@example.test (its declaration changed)"]
 
 
 def test_removed_by_hand() -> None:
     """What is declared and was removed by hand is made again, with everything declared, and the plan says so."""
     declared: Objects = {ALICE: {"name": "A", "password": "print", "enabled": True}}
-    [action] = plan_accounts(declared, declared, {})
+    [action] = plan_accounts(declared, Applied(objects=declared), {})
     assert str(action) == "add account alice@example.test (it is declared and was removed by hand)"
     assert [change.field for change in action.changes] == ["name", "password", "enabled"]
 
@@ -116,10 +128,10 @@ def test_left() -> None:
         BOB: {**LIVE, "enabled": False},
     }
     assert lines({}, applied, live) == [
-        "disable domain example.test: enabled yes -> no (it left the declaration)",
+        "keep alias sales@example.test (it left the declaration and is not there)",
         "disable account alice@example.test: enabled yes -> no (it left the declaration)",
         "keep account bob@example.test (it left the declaration and is disabled already)",
-        "keep alias sales@example.test (it left the declaration and is not there)",
+        "disable domain example.test: enabled yes -> no (it left the declaration)",
     ]
 
 
@@ -128,20 +140,69 @@ def test_domain_with_others_left() -> None:
     applied: Objects = {DOMAIN: {"enabled": True}, ALICE: {"enabled": True}}
     live: Objects = {DOMAIN: {"postmaster": None, "enabled": True}, ALICE: LIVE, BOB: LIVE}
     assert lines({}, applied, live) == [
-        "keep domain example.test (it left the declaration, but accounts or aliases made by hand are in it)",
         "disable account alice@example.test: enabled yes -> no (it left the declaration)",
+        "keep domain example.test (it left the declaration, but what was made by hand is in it)",
     ]
 
 
 def test_back_again() -> None:
-    """What left the declaration and comes back is enabled again."""
-    live: Objects = {ALICE: {**LIVE, "enabled": False}}
-    assert lines({ALICE: {"enabled": True}}, {}, live) == [
-        "set account alice@example.test: enabled no -> yes (the declaration takes it over)"
+    """What comes back is enabled again; beyond that, only what is declared otherwise than when it left is set."""
+    before: Objects = {ALICE: {"name": "A", "quota": 5, "password": "print", "enabled": True}}
+    live: Objects = {ALICE: {**LIVE, "name": "by hand", "quota": 7, "enabled": False}}
+    left = left_after({}, Applied(objects=before), live)
+    declared: Objects = {ALICE: {**before[ALICE], "quota": 9}}
+    [action] = plan_accounts(declared, Applied(left=left), live)
+    assert str(action) == "set account alice@example.test: quota 7 -> 9, enabled no -> yes (it is declared again)"
+
+
+def test_prune() -> None:
+    """Pruning removes what leaves and what has left and is disabled still: what uses others first, a domain last."""
+    others: Objects = {
+        Named("list", "team@example.test"): {"enabled": True},
+        Named("contact", "carol@example.test"): {"enabled": True},
+        Named("retrieval", "al"): {"enabled": True},
+    }
+    applied: Objects = {DOMAIN: {"enabled": True}, SALES: {"enabled": True}, **others}
+    live: Objects = {DOMAIN: {"enabled": True}, SALES: {"enabled": False}, BOB: {**LIVE, "enabled": False}, **others}
+    known = Applied(objects=applied, left={BOB: {"enabled": False}, ALICE: {"enabled": False}})
+    actions = plan_accounts({}, known, live, prune=True)
+    assert [str(action) for action in actions] == [
+        "remove retrieval al (it left the declaration)",
+        "remove contact carol@example.test (it left the declaration)",
+        "remove list team@example.test (it left the declaration)",
+        "remove alias sales@example.test (it left the declaration)",
+        "remove account bob@example.test (it left the declaration)",
+        "remove domain example.test (it left the declaration)",
+    ]
+    assert perform(actions, live) == {}
+
+
+def test_prune_leaves_what_people_made() -> None:
+    """Pruning takes nothing that a person made, or enabled since it left; nor the domain that it is in."""
+    live: Objects = {DOMAIN: {"enabled": True}, ALICE: LIVE, BOB: {**LIVE, "enabled": False}}
+    known = Applied(objects={DOMAIN: {"enabled": True}}, left={ALICE: {"enabled": False}})
+    assert [str(action) for action in plan_accounts({}, known, live, prune=True)] == [
+        "keep domain example.test (it left the declaration, but what was made by hand is in it)"
+    ]
+    disabled: Objects = {**live, ALICE: {**LIVE, "enabled": False}}
+    assert [str(action) for action in plan_accounts({}, known, disabled, prune=True)] == [
+        "remove account alice@example.test (it left the declaration)",
+        "disable domain example.test: enabled yes -> no (it left the declaration, but what was made by hand is in it)",
     ]
 
 
-@pytest.mark.parametrize("named", [DOMAIN, ALICE, Named("alias", '"two words"@example.test')])
+def test_at_stake() -> None:
+    """The mail of who loses it is named, and no part of what two plans are compared by."""
+    [action] = plan_accounts({}, Applied(objects={ALICE: {"enabled": True}}), {ALICE: LIVE})
+    told = dataclasses.replace(action, at_stake=AtStake(messages=1, octets=17))
+    assert told == action
+    assert str(told).endswith("(it left the declaration; its mail is kept: 1 message, 17 octets)")
+    assert told.as_json()["at_stake"] == {"messages": 1, "octets": 17, "uncounted": 0}
+    damaged = AtStake(messages=2, octets=20) + AtStake(uncounted=1)
+    assert str(damaged) == "2 messages, 20 octets, and what 1 damaged index cannot count"
+
+
+@pytest.mark.parametrize("named", [DOMAIN, ALICE, Named("alias", '"two words"@example.test'), CAROL])
 def test_names(named: Named) -> None:
     """The text of a name can be read back."""
     assert Named.parse(str(named)) == named

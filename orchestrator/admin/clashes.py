@@ -1,0 +1,71 @@
+"""What a declaration cannot have beside what is there, for plans to find before the directory refuses it. Pure.
+
+What is wrong inside of the declaration alone, `accounts_file` has told with its place already.
+"""
+
+from collections.abc import Iterator
+
+from maillib.address import Address
+from maillib.circles import circles
+from maillib.ports.lists import OWNER_SUFFIX
+from orchestrator.admin.ownership import Named, Objects, Value
+from orchestrator.problems import nearest
+
+
+def clashes(declared: Objects, after: Objects) -> Iterator[str]:
+    """What is wrong with a directory that is as it will be `after` the plan for `declared`, one sentence each."""
+    yield from _second_owners(declared, after)
+    yield from _circles(after)
+    yield from _without_account(declared, after)
+
+
+def _second_owners(declared: Objects, after: Objects) -> Iterator[str]:
+    owners: dict[str, Named] = {}
+    for named, fields in after.items():
+        if not fields["enabled"] or named.kind not in ("account", "alias", "list"):
+            continue
+        for key in _addresses(named):
+            first = owners.setdefault(key, named)
+            if first == named:
+                continue
+            by_hand, other = (named, first) if first in declared else (first, named)
+            yield (
+                f"{first} and {named} would both have the address {key}; the {by_hand.kind} was made by hand: disable"
+                f" or remove it, or take the {other.kind} out of the declaration"
+            )
+
+
+def _addresses(named: Named) -> tuple[str, ...]:
+    if named.kind != "list":
+        return (named.key,)
+    local, _, domain = named.key.rpartition("@")
+    return (named.key, f"{local}{OWNER_SUFFIX}@{domain}")
+
+
+def _circles(after: Objects) -> Iterator[str]:
+    leading = {
+        named.key: [*_texts(fields.get("targets")), *_texts(fields.get("members")), *_texts(fields.get("owners"))]
+        for named, fields in after.items()
+        if named.kind in ("alias", "list")
+    }
+    graph = {key: [*enumerate(Address.parse(text).key for text in texts)] for key, texts in leading.items()}
+    for members, _ in circles({key: [edge for edge in edges if edge[1] in graph] for key, edges in graph.items()}):
+        yield f"aliases and lists would lead in a circle: {' -> '.join([*members, members[0]])}"
+
+
+def _without_account(declared: Objects, after: Objects) -> Iterator[str]:
+    accounts = {named.key for named in after if named.kind == "account"}
+    for named in declared:
+        if named.kind != "retrieval":
+            continue
+        account = str(after[named]["account"])
+        if Address.parse(account).key not in accounts:
+            hint = nearest(account, sorted(accounts))
+            yield (
+                f"{named}: there is no account {account}; allowed: one that is declared, or there already"
+                f"{f'; {hint}' if hint else ''}"
+            )
+
+
+def _texts(value: Value) -> tuple[str, ...]:
+    return value if isinstance(value, tuple) else ()
