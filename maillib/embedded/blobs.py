@@ -26,6 +26,7 @@ from maillib.embedded.files import (
     os_errors,
     refuse_network_file_system,
     sync_directory,
+    translated,
     write_all,
 )
 from maillib.embedded.threads import Threads
@@ -62,9 +63,9 @@ def account_path(state_dir: Path, account: AccountId) -> Path:
     return state_dir / "mail" / str(account)
 
 
-def body_name(uid: Uid) -> str:
-    """The file of a message within its mailbox; padded, so that a listing is in UID order."""
-    return f"{uid:010d}.eml"
+def body_name(uid: Uid | str) -> str:
+    """The file of a message within its mailbox, of its UID or the digits of it; padded: a listing is in UID order."""
+    return f"{uid:0>10}.eml"
 
 
 def path_of(state_dir: Path, ref: BlobRef) -> Path:
@@ -75,7 +76,8 @@ def path_of(state_dir: Path, ref: BlobRef) -> Path:
 def name_of(ref: BlobRef) -> str:
     """Relative to the state directory; text, because a Path costs as much as reading a small body."""
     if match := _MAIL.fullmatch(ref):
-        return f"mail/{match[1]}/{match[2]}/{body_name(Uid(int(match[3])))}"
+        account, mailbox, uid = match.groups()
+        return f"mail/{account}/{mailbox}/{body_name(uid)}"
     if match := _SPOOL.fullmatch(ref):
         return f"spool/messages/{match[1]}.eml"
     if match := _LOOSE.fullmatch(ref):
@@ -181,23 +183,22 @@ class _NewBody:
 
 def _read(path: str, offset: int, length: int | None) -> bytes:
     """At most `length` octets from `offset`; None: all there are."""
-    with os_errors():
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise NotFound(f"{path} is not there") from None
-        try:
-            left = os.fstat(fd).st_size - offset  # the buffer is never larger than the body
+            left = max(0, os.fstat(fd).st_size - offset)  # the buffer is never larger than the body
             if length is not None:
                 left = min(length, left)
-            parts = []
-            while left > 0 and (part := os.pread(fd, left, offset)):
-                parts.append(part)
-                offset += len(part)
-                left -= len(part)
-            return b"".join(parts)
+            octets = os.pread(fd, left, offset)
+            while len(octets) < left and (part := os.pread(fd, left - len(octets), offset + len(octets))):
+                octets += part
+            return octets
         finally:
             os.close(fd)
+    except FileNotFoundError:
+        raise NotFound(f"{path} is not there") from None
+    except OSError as error:
+        raise translated(error) from error
 
 
 def _delete(path: Path) -> None:

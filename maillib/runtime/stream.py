@@ -28,7 +28,7 @@ from maillib.runtime.service import ConnectionInfo, Registry, SessionInfo, say_a
 HIGH_WATER_OCTETS = 64 * 1024
 """Output kept for a slow reader before the session has to wait. Under TLS as much again lies below the encryption."""
 
-JOINED_OCTETS = 16 * 1024
+JOINED_OCTETS = 64 * 1024
 """Output kept back at most while more commands wait."""
 
 PAUSE_READING_OCTETS = 64 * 1024

@@ -50,9 +50,9 @@ class Maildrop:
             await tenure.end()
             raise
 
-    def heard(self) -> None:
-        """The client is there: it takes some of what it asked for."""
-        self._tenure.heard()
+    def heard(self) -> bool:
+        """The client is there: it speaks, or takes some of what it asked for. False: `confirm` before it is answered."""
+        return self._tenure.heard()
 
     async def confirm(self) -> None:
         """The client speaks. Raises Conflict when another session has had the maildrop; Transient."""

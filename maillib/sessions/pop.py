@@ -116,7 +116,12 @@ class PopSession:
             maillog.bad_command(command="unknown", reply="line too long")
             await output.send(err("line too long"))
             raise PeerError("errors") from None
-        return Next.NEED_DATA if event is None else await self._serve(event, output)
+        if event is None:
+            return Next.NEED_DATA
+        if isinstance(event, pop3.Retr) and self._opened is not None:  # most commands of most sessions
+            await self._opened.serve(event, output)
+            return Next.AGAIN
+        return await self._serve(event, output)
 
     async def _serve(self, event: pop3.Command | BadCommand, output: Output) -> Next:
         if isinstance(event, pop3.LoginCommand):

@@ -75,17 +75,22 @@ class Messages:
         self._window = 1
         """Messages to read at once; doubles as long as the client goes on in order."""
 
-    async def small(self, number: int) -> bytes:
-        """A message of at most SMALL_OCTETS. Raises NotFound, Transient, StoreUnusable."""
-        if number not in self._ahead:
-            self._window = min(2 * self._window, AHEAD_MESSAGES) if number == self._expected else 1
-            self._ahead = await self._read(self._within_limits(number))
+    def at_hand(self, number: int) -> bytes | None:
+        """A small message that was read ahead; None: `small` has to read it. Raises Transient, StoreUnusable."""
         message = self._ahead.pop(number, None)
-        self._expected = number + 1
+        if message is not None:
+            self._expected = number + 1
+            if isinstance(message, MailError):
+                raise message
+        return message
+
+    async def small(self, number: int) -> bytes:
+        """A message of at most SMALL_OCTETS that is not at hand. Raises NotFound, Transient, StoreUnusable."""
+        self._window = min(2 * self._window, AHEAD_MESSAGES) if number == self._expected else 1
+        self._ahead = await self._read(self._within_limits(number))
+        message = self.at_hand(number)
         if message is None:
             raise NotFound(f"message {number} was removed by somebody else")
-        if isinstance(message, MailError):
-            raise message
         return message
 
     def _within_limits(self, number: int) -> list[int]:

@@ -51,14 +51,13 @@ class Transaction:
 
     async def serve(self, event: pop3.Command, output: Output) -> None:
         """Raises PeerError, after its last words, when the session cannot go on."""
+        if not self._maildrop.heard():
+            await self._confirm(event, output)
         try:
-            await self._maildrop.confirm()
-        except (Conflict, TemporaryError) as error:
-            self._log(event, error)
-            await output.send(reply_to(error))
-            raise PeerError("taken-over" if isinstance(error, Conflict) else "failed") from None
-        try:
-            await self._answer(event, output)
+            if isinstance(event, pop3.Retr):
+                await self._send(event.number, None, output)
+            else:
+                await self._answer(event, output)
         except NotFound as error:
             await output.send(reply_to(error))
         except (TemporaryError, PermanentError) as error:
@@ -66,6 +65,15 @@ class Transaction:
             await output.send(reply_to(error))
         finally:
             self._sending = ""
+
+    async def _confirm(self, event: pop3.Command, output: Output) -> None:
+        """Raises PeerError, after its last words, when the maildrop was somebody else's, or may have been."""
+        try:
+            await self._maildrop.confirm()
+        except (Conflict, TemporaryError) as error:
+            self._log(event, error)
+            await output.send(reply_to(error))
+            raise PeerError("taken-over" if isinstance(error, Conflict) else "failed") from None
 
     async def update(self) -> bytes:
         """Remove what was deleted, and set the maildrop free; what to answer QUIT."""
@@ -99,16 +107,11 @@ class Transaction:
         """Raises NotFound, TemporaryError, PermanentError before anything was said."""
         maildrop = self._maildrop
         match event:
-            case pop3.Retr(number):
-                size = maildrop.size(number)
-                await self._send(number, size, None, output)
-                self._retrieved += 1
-                self._retrieved_octets += size
             case pop3.Dele(number):
                 maildrop.delete(number)
                 await output.send(ok(f"message {number} is marked"))
             case pop3.Top(number, body_lines):
-                await self._send(number, maildrop.size(number), TopFilter(body_lines), output)
+                await self._send(number, TopFilter(body_lines), output)
             case pop3.Uidl(None):
                 await self._list(maildrop.unique_ids(), output)
             case pop3.Uidl(int(number)):
@@ -134,11 +137,21 @@ class Transaction:
             await asyncio.sleep(0)  # a block may have had to be made
         await output.send(pop3.END)
 
-    async def _send(self, number: int, size: int, top: TopFilter | None, output: Output) -> None:
+    async def _send(self, number: int, top: TopFilter | None, output: Output) -> None:
         """The first of a message is read before anything is said, so that a missing body still gets its -ERR."""
-        if size <= SMALL_OCTETS:
-            await output.send(self._small(await self._messages.small(number), size, top))
-            return
+        size = self._maildrop.size(number)
+        if size > SMALL_OCTETS:
+            await self._send_large(number, size, top, output)
+        else:
+            message = self._messages.at_hand(number)
+            if message is None:
+                message = await self._messages.small(number)
+            await output.send(self._small(message, size, top))
+        if top is None:
+            self._retrieved += 1
+            self._retrieved_octets += size
+
+    async def _send_large(self, number: int, size: int, top: TopFilter | None, output: Output) -> None:
         wire = Wire(top, utf8=self._utf8)
         self._sending = f"{'TOP' if top else 'RETR'} {number} ({size} octets)"
         pieces = self._messages.pieces(number)

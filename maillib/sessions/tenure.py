@@ -41,15 +41,16 @@ class Tenure:
         """Nobody else can have it now."""
         return self._pausing is None or not self._pausing.done()
 
-    def heard(self) -> None:
-        """The client is there: it speaks, or takes some of what it asked for."""
+    def heard(self) -> bool:
+        """The client is there: it speaks, or takes some of what it asked for. False: `confirm` before it is answered."""
         self._heard = self._loop.time()
+        return self._pausing is None
 
     async def confirm(self) -> None:
         """The client speaks and wants an answer. Raises Conflict when the right is lost; Transient, StoreFull."""
-        self.heard()
-        if self._pausing is None:
+        if self.heard():
             return
+        assert self._pausing is not None
         await self._pausing
         lease = await self._leases.acquire(self._name)
         if lease.fencing != self._fencing + 1:
