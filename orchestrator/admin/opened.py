@@ -7,7 +7,6 @@ from pathlib import Path
 
 from maillib.embedded.directory import EmbeddedDirectory, database_path
 from maillib.embedded.files import make_directory
-from maillib.embedded.index import EmbeddedIndex
 from maillib.errors import Conflict, MailError
 from maillib.ports.directory import AccountId, DirectoryEditor, Edit, Entries
 from orchestrator.admin.owner import acting_as_owner
@@ -76,6 +75,8 @@ async def _make_mailboxes(state_dir: Path, directory: DirectoryEditor, accounts:
     """
     if not accounts:
         return
+    from maillib.embedded.index import EmbeddedIndex  # costs a plan more than the plan itself
+
     index = EmbeddedIndex(state_dir, directory.account, open_accounts=_OPEN_ACCOUNTS)
     try:
         results = await asyncio.gather(*(index.usage(account) for account in accounts), return_exceptions=True)

@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maillib.embedded.blobs import account_path
-from maillib.embedded.index import EmbeddedIndex
 from maillib.errors import MailError
 from maillib.ports.directory import Account, DirectoryEditor
 from orchestrator.admin.ownership import AccountAction, AtStake, Named, Verb
+
+if TYPE_CHECKING:
+    from maillib.embedded.index import EmbeddedIndex
 
 _OPEN_ACCOUNTS = 16
 """At the same time: somewhat more than there are threads."""
@@ -20,13 +23,15 @@ async def with_stakes(
 ) -> tuple[AccountAction, ...]:
     """`actions`, each that disables or removes an account or a domain with the mail of it."""
     losing = {action.object for action in actions if action.verb in (Verb.DISABLE, Verb.REMOVE)}
+    if not losing:
+        return tuple(actions)
+    from maillib.embedded.index import EmbeddedIndex  # costs a plan more than the plan itself
+
     concerned = [
         account
         for account in accounts
         if {Named("account", account.address.key), Named("domain", account.address.domain)} & losing
     ]
-    if not losing:
-        return tuple(actions)
     index = EmbeddedIndex(state_dir, directory.account, open_accounts=_OPEN_ACCOUNTS)
     try:
         stored = await asyncio.gather(*(_stored(state_dir, index, account) for account in concerned))
@@ -43,7 +48,7 @@ async def with_stakes(
     )
 
 
-async def _stored(state_dir: Path, index: EmbeddedIndex, account: Account) -> AtStake:
+async def _stored(state_dir: Path, index: "EmbeddedIndex", account: Account) -> AtStake:
     if not account_path(state_dir, account.id).exists():  # asking the index would make one
         return AtStake()
     try:
