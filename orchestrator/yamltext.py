@@ -27,9 +27,9 @@ Plain = Union[None, bool, int, float, str, list["Plain"], dict[str, "Plain"]]  #
 Scalar = None | bool | int | float | str
 
 MAX_OCTETS = 1 << 20
-"""Ten thousand declared accounts fit."""
+"""Of a file, unless its reader says otherwise."""
 MAX_NODES = 200_000
-"""Keys and values after aliases are expanded: a file of MAX_OCTETS with an account a line stays below."""
+"""Keys and values after aliases are expanded: ten thousand accounts with every field stay below."""
 MAX_DEPTH = 32
 """The deepest key of our files is at 8; recursion over the plain data stays far from the interpreter's limit."""
 MAX_DIGITS = 18
@@ -153,22 +153,23 @@ class Document:
         )
 
 
-def read(path: Path) -> Document:
+def read(path: Path, *, max_octets: int = MAX_OCTETS) -> Document:
     """The document in the file `path`. Raises SpecErrors when nothing of it can be used."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # a pipe is not waited for
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise SpecErrors([_of_file(str(path), "unreadable", "cannot be read: it is no file")])
-            data = file.read(MAX_OCTETS + 1)
+            data = file.read(max_octets + 1)
     except OSError as error:
         raise SpecErrors([_of_file(str(path), "unreadable", f"cannot be read: {error.strerror}")]) from None
-    return parse(data, file=str(path))
+    return parse(data, file=str(path), max_octets=max_octets)
 
 
-def parse(data: bytes, *, file: str) -> Document:
+def parse(data: bytes, *, file: str, max_octets: int = MAX_OCTETS) -> Document:
     """As `read`, for bytes at hand. Raises SpecErrors."""
-    if len(data) > MAX_OCTETS:
-        raise SpecErrors([_of_file(file, "too-large", f"is larger than {MAX_OCTETS} octets (1 MiB)")])
+    if len(data) > max_octets:
+        allowed = f"{max_octets} octets ({max_octets >> 20} MiB)"
+        raise SpecErrors([_of_file(file, "too-large", f"is larger than {allowed}")])
     reader = _Reader(file)
     root = reader.read(_decode(data, file))
     return Document(file, data, tuple(reader.problems), root)

@@ -29,6 +29,9 @@ from orchestrator.units import duration_text
 from orchestrator.validation import elsewhere, validate
 from orchestrator.yamltext import Document, Plain
 
+MAX_OCTETS = 4 << 20
+"""Ten thousand accounts with a password hash each have 1.6 MiB."""
+
 _SECTIONS: Mapping[Kind, str] = {"account": "users", "alias": "aliases", "list": "lists"}
 """Kinds that have an address, by the key below a domain."""
 
@@ -63,11 +66,15 @@ def read_declaration(path: Path) -> Declaration:
 
 def read_copy(path: Path, folder: Path) -> Declaration:
     """As `read_declaration`, of a copy of a file that is in `folder`: relative paths start there. Raises SpecErrors."""
-    return parse_copy(yamltext.read(path), path, folder)
+    return _declared(yamltext.read(path, max_octets=MAX_OCTETS), path, folder)
 
 
-def parse_copy(document: Document, path: Path, folder: Path) -> Declaration:
-    """The same of a copy that was read before. Raises SpecErrors."""
+def parse_copy(text: str, path: Path, folder: Path) -> Declaration:
+    """The same of a copy at hand: `path` is its name for messages. Raises SpecErrors."""
+    return _declared(yamltext.parse(text.encode(), file=str(path), max_octets=MAX_OCTETS), path, folder)
+
+
+def _declared(document: Document, path: Path, folder: Path) -> Declaration:
     file, problems = validate(document, AccountsFile)
     problems = [*document.problems, *problems]
     names = _Names(document)
