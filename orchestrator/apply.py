@@ -34,10 +34,11 @@ from orchestrator import (
 from orchestrator import spec as spec_
 from orchestrator.attempt import Accounts, Attempt, Options
 from orchestrator.errors import GenerationDamaged
+from orchestrator.facts import World
 from orchestrator.generation import CONFIGURATION, RESOLVED, Generation
 from orchestrator.operate import Tell
 from orchestrator.place import Place
-from orchestrator.plan import Plan, World
+from orchestrator.plan import Plan
 from orchestrator.render import Rendered, render
 from orchestrator.spec import Spec
 
@@ -59,11 +60,10 @@ class Applied:
     """It was made by this apply."""
 
 
-def make_plan(spec: Spec, accounts: Accounts, *, ignore_holds: bool = False) -> Plan:
-    """What `apply` would do now. Changes nothing."""
+def make_plan(spec: Spec, accounts: Accounts, *, ignore_holds: bool = False) -> tuple[Plan, World]:
+    """What `apply` would do now, and what that follows from. Changes nothing."""
     rendered = _render(spec, generation.next_number(spec.state_dir))
-    todo, _ = _plan(spec, {**rendered.files, RESOLVED: _resolved(spec)}, accounts, ignore_holds=ignore_holds)
-    return todo
+    return _plan(spec, {**rendered.files, RESOLVED: _resolved(spec)}, accounts, ignore_holds=ignore_holds)
 
 
 def apply(

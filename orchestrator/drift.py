@@ -66,10 +66,18 @@ class Item:
     found: Json
     mend: str
 
-    def __str__(self) -> str:
+    @property
+    def said(self) -> str:
+        """What differs, without the layer and the way out."""
         where = f"{self.service} {self.path}" if self.service else self.path
-        found = _word(self.found) + (f" instead of {_word(self.expected)}" if self.expected is not None else "")
-        return f"{self.layer}: {where}: {found}; {self.mend}"
+        return (
+            f"{where}: "
+            + _word(self.found)
+            + (f" instead of {_word(self.expected)}" if self.expected is not None else "")
+        )
+
+    def __str__(self) -> str:
+        return f"{self.layer}: {self.said}; {self.mend}"
 
     def as_json(self) -> dict[str, Json]:
         return {

@@ -1,8 +1,11 @@
 """Exit codes of `postroom`, and the errors of the control plane that have one of their own."""
 
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import Protocol
 
 from maillib.errors import Conflict, MailError, TemporaryError
+from maillib.settings.base import Json
 
 
 class Exit(IntEnum):
@@ -43,6 +46,25 @@ class SupervisorFault(MailError):
 
 class Locked(TemporaryError):
     """Somebody else changes this state directory."""
+
+
+class BadPlan(MailError):
+    """The file is no sealed plan, not whole, or not for this suite or version."""
+
+
+class PlanStale(TemporaryError):
+    """What a sealed plan was made from has moved since. Nothing has been changed."""
+
+    def __init__(self, moved: Sequence["Moved"]) -> None:
+        lines = "\n".join(map(str, moved))
+        super().__init__(f"the plan is stale and nothing was changed: plan again. Since it was made:\n{lines}")
+        self.moved = moved
+
+
+class Moved(Protocol):
+    """One thing that did; `str` is a line for people."""
+
+    def as_json(self) -> dict[str, Json]: ...
 
 
 class PreflightFailed(MailError):

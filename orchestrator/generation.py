@@ -103,7 +103,7 @@ class Generation:
     def record(self, result: Json) -> None:
         """Write result.json."""
         aside = self.path / f"{RESULT}.tmp"
-        _write(aside, encode(result))
+        write_file(aside, encode(result))
         aside.replace(self.path / RESULT)
         _sync_folder(self.path)
 
@@ -184,7 +184,7 @@ def write(
         for name, text in {**files, MANIFEST: manifest}.items():
             path = aside / name
             path.parent.mkdir(mode=0o750, exist_ok=True)
-            _write(path, text)
+            write_file(path, text)
         check(aside)
         for path in [*(path for path in aside.rglob("*") if path.is_dir()), aside]:
             _sync_folder(path)
@@ -300,7 +300,8 @@ def _link(link: Path, target: Path) -> None:
     aside.replace(link)
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
+    """A file of mode 0640 with `text`, synced."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         file.write(text)

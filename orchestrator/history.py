@@ -7,9 +7,9 @@ from pathlib import Path
 from maillib.errors import NotFound
 from maillib.settings.base import Json
 from orchestrator import generation, locks, yamltext
+from orchestrator.differences import Difference, differences
 from orchestrator.errors import GenerationDamaged
 from orchestrator.generation import Generation
-from orchestrator.plan import Reason, differences
 from orchestrator.problems import SpecErrors
 
 _HASHES = "password_hash"
@@ -62,7 +62,7 @@ def before(state_dir: Path, held: Generation) -> Generation:
     raise NotFound(f"no generation before {held.number} was in force")
 
 
-def compare(old: Generation, new: Generation) -> tuple[Reason, ...]:
+def compare(old: Generation, new: Generation) -> tuple[Difference, ...]:
     """Where they differ, as `plan` names it; what accounts.yaml declares below /accounts."""
     return (
         *differences(_services(old), _services(new)),

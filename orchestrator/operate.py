@@ -104,6 +104,17 @@ def change(place: Place, name: str, verb: Verb, *, config: Path, drain_s: float,
             raise ChangeRefused(f"{name} keeps its old workers: {message.get('error')}")
 
 
+def let_go(place: Place, name: str, address: str) -> None:
+    """Have the master of `name` close a listener whose port another service takes. Raises NotReady."""
+    request: control.Message = {"verb": Verb.LET_GO, "addresses": [address]}
+    try:
+        answer = control.ask(control.master_socket(place.run, name), request, timeout_s=CHANGE_S)
+    except Transient as error:
+        raise NotReady(f"{name}: {error}") from None
+    if not answer["ok"]:
+        raise NotReady(f"{name} keeps {address}: {answer.get('error')}")
+
+
 def drain(place: Place, name: str, *, limit_s: float) -> None:
     """Tell every finishing worker of `name` to end within `limit_s`; a shorter limit it has already stays."""
     for record in control.read_records(place.run, name):

@@ -1,26 +1,34 @@
 """What has to be done so that what runs is what the spec wants, and why. Pure: facts in, plan out.
 
-Which change needs what:
-- a key of the service's JSON file: `reload` — new workers on the same listeners (or changed ones), the old ones drain;
-- the program code on disk differs from what the master runs: `restart` — the same, and the master executes itself anew;
-- the service lives outside the supervisord that runs, after that was killed: `restart` — a new master takes its
-  listeners over;
-- the supervisord section (stop signal, command): `restart` with new connections refused meanwhile, since supervisord
-  replaces a changed program only by stop and start;
-- a port moves between one address and every address: the same, since a host gives it to one of the two only;
-- anything else of the service in the spec (its dependencies): `live` — no process notices.
-`apply` performs exactly these actions, in this order.
+Which change needs what, by the class that each key declares (`maillib.settings.change`):
+- live, re-listen: the running workers take the new values, and listeners that open or close;
+- reload: new workers on the same listeners, the old ones drain; so also for a new certificate, and after a failure;
+- restart: its supervisord section differs, and supervisord replaces a program only by stop and start: new connections
+  are refused meanwhile.
+Besides, a `restart` with nobody refused:
+- the program code on disk differs from what the master runs: new workers, and the master executes itself anew;
+- the service lives outside the supervisord that runs, after that was killed: a new master takes its listeners over.
+What no process is told (dependencies) is `live` too. `apply` performs exactly these actions, in this order.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from maillib.settings.base import Json
+from maillib.settings.change import Change, dearest
+from maillib.settings.service import change_of
+from maillib.version import VERSION
 from orchestrator import portmoves
 from orchestrator.admin.ownership import AccountAction
+from orchestrator.differences import Difference, differences
+from orchestrator.facts import Live, Wanted, World
+from orchestrator.fields import SocketAddress
+from orchestrator.order import in_order
 from orchestrator.place import AGENT
+from orchestrator.portmoves import Held, Moves
 
 SCHEMA_VERSION = 1
 
@@ -44,19 +52,14 @@ class Way(StrEnum):
 
     IN_PLACE = "in place"
     """Its master does it, or there is nothing to do."""
+    UNNOTICED = "unnoticed"
+    """No process is told."""
+    RETUNE = "retune"
+    """Its master hands it to the workers that run."""
     START = "start"
     """supervisord starts it; a master that lives outside of it is taken over."""
     REPLACE = "replace"
     """Its section changed: stop, remove, add, start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One difference: where (a JSON pointer into the spec, or a fact of this host), what is, what will be."""
-
-    path: str
-    before: Json
-    after: Json
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,85 +67,36 @@ class Effect:
     """What it costs those who are connected, and those who want to be."""
 
     new_connections: Literal["uninterrupted", "refused"]
-    sessions_now: int
-    sessions_kept: int
+    sessions_now: int = 0
+    sessions_kept: int = 0
+    drain_limit_s: float | None = None
+    """How long these may go on; None: nothing drains."""
+    listeners_open: tuple[str, ...] = ()
+    """Addresses that are listened on from then on."""
+    listeners_close: tuple[str, ...] = ()
+    messages_waiting: int | None = None
+    """In the queue, for a service that delivers it; None: not its matter, or nobody can tell."""
+    data_kept: tuple[str, ...] = ()
+    """What stays of a service that goes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     service: str
     verb: Verb
-    because: tuple[Reason, ...]
+    because: tuple[Difference, ...] = ()
+    change: Change | None = None
+    """The class of the changed key that costs most; None: no key is the reason."""
     effect: Effect
     way: Way
-    drain_s: float
-    """How long sessions that are open now may go on."""
+    first: tuple[Held, ...] = ()
+    """Listeners that close right before, since their ports are taken; the services that have them stay as they are."""
+    drain_s: float = 0.0
+    """How long sessions that are open now may go on, should they have to end."""
 
     @property
     def changes(self) -> bool:
         return self.verb not in (Verb.NONE, Verb.HOLD)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """One service as the spec wants it."""
-
-    name: str
-    enabled: bool
-    depends_on: tuple[str, ...]
-    service: Mapping[str, Json]
-    """`service` of its JSON file."""
-    digest: str
-    section: Mapping[str, str]
-    """Its supervisord section; empty when it is not enabled."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Live:
-    """One service as it is."""
-
-    name: str
-    state: str
-    """In the words of `status`."""
-    loaded: bool
-    """supervisord has a program for it."""
-    serving: bool
-    """A master answers that is not stopping."""
-    supervised: bool
-    """That master is the one supervisord has started."""
-    digest: str | None
-    code: str | None
-    certificate: tuple[str | None, str | None] = (None, None)
-    """Digest of the certificate that it serves with, and of the file as it is now."""
-    service: Mapping[str, Json]
-    """What its master runs; what was applied last where no master answers."""
-    section: Mapping[str, str]
-    """What supervisord has loaded for it."""
-    enabled: bool
-    """By the spec that was applied last."""
-    depends_on: tuple[str, ...]
-    sessions: int
-    hold: str | None
-    """Who stopped it by hand, when, why."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """All that a plan depends on besides the spec."""
-
-    base: int | None
-    """Generation that holds."""
-    services: Mapping[str, Live]
-    code: str
-    """Digest of the program code on disk."""
-    agent: str | None
-    """State of the agent; None where supervisord does not answer: it will start one."""
-    agent_code: tuple[str | None, str | None] = (None, None)
-    """Digest of the program code that the agent runs, and of that on disk; None: it does not answer."""
-    supervised: bool
-    """supervisord answers."""
-    certificate_due: str | None = None
-    """Why a new certificate will be made."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +105,6 @@ class Plan:
     supervised: bool
     actions: tuple[Action, ...]
     accounts: tuple[AccountAction, ...] = ()
-    """Of the objects of the directory."""
 
     @property
     def changes(self) -> bool:
@@ -166,197 +119,274 @@ def plan(
 ) -> Plan:
     """The actions that lead from `world` to `wanted`: removals and stops first, then in dependency order.
 
-    Where a port moves from one service to another, the one that lets it go comes first.
-
-    Raises nothing; the spec is valid. `ignore_holds`: what was stopped by hand is started again.
+    Where a port moves from one service to another, the one that lets it go comes first; where two exchange ports, one
+    closes a listener early (`Action.first`). Raises nothing; the spec is valid. `ignore_holds`: what was stopped by
+    hand is started again.
     """
-    names = {service.name for service in wanted}
-    ending = [_ending(live, Verb.REMOVE) for name, live in sorted(world.services.items()) if name not in names]
-    stops: list[Action] = []
-    rest: list[Action] = []
-    holders = {name: live.service for name, live in world.services.items() if live.serving}
-    takers = {service.name: service.service for service in in_order(wanted)}
     by_name = {service.name: service for service in wanted}
-    for name in portmoves.givers_first(takers, holders):
-        action = _decide(by_name[name], world, ignore_holds=ignore_holds)
-        (stops if action.verb is Verb.STOP else rest).append(action)
+    removed = [_end(live, Verb.REMOVE, world) for name, live in sorted(world.services.items()) if name not in by_name]
+    by_dependency = in_order({service.name: service.depends_on for service in wanted})
+    enabled = {name: by_name[name].service for name in by_dependency if by_name[name].enabled}
+    disabled = [_disabled(name, world) for name in by_dependency if name not in enabled]
+    ports = portmoves.moves(enabled, {name: live.addresses for name, live in world.services.items()})
     return Plan(
         base=world.base,
         supervised=world.supervised,
-        # Who depends on others stops before them.
-        actions=(*_mend_agent(world), *ending, *reversed(stops), *rest),
+        actions=(
+            *_mend_agent(world),
+            *removed,
+            # Who depends on others stops before them.
+            *reversed([action for action in disabled if action.verb is Verb.STOP]),
+            *(action for action in disabled if action.verb is not Verb.STOP),
+            *(_enabled(by_name[name], world, ports, ignore_holds=ignore_holds) for name in ports.order),
+        ),
         accounts=tuple(accounts),
     )
 
 
-def in_order(wanted: Sequence[Wanted]) -> list[Wanted]:
-    """Each after all it depends on; otherwise as the spec has them."""
-    by_name = {service.name: service for service in wanted}
-    placed: dict[str, Wanted] = {}
-
-    def place(service: Wanted) -> None:
-        for name in service.depends_on:
-            if name in by_name and name not in placed:
-                place(by_name[name])
-        placed.setdefault(service.name, service)
-
-    for service in wanted:
-        place(service)
-    return list(placed.values())
-
-
-def differences(before: Json, after: Json, path: str = "") -> Iterator[Reason]:
-    """Where two JSON values differ, as deep as they can be compared."""
-    if isinstance(before, Mapping) and isinstance(after, Mapping):
-        for key in sorted({*before, *after}):
-            yield from differences(before.get(key), after.get(key), f"{path}/{key}")
-    elif isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        for index, (old, new) in enumerate(zip(before, after, strict=True)):
-            yield from differences(old, new, f"{path}/{index}")
-    elif before != after or isinstance(before, bool) is not isinstance(after, bool):
-        yield Reason(path, before, after)
-
-
-_OF_THE_SUITE = ("hostname", "tls", "state_dir", "run_dir")
+OF_THE_SUITE = ("hostname", "tls", "state_dir", "run_dir")
 """Keys of a service's file that stand at the top of the spec."""
 
+_DATA = ("mail", "queue")
+"""What no plan touches, whatever ends."""
 
-def _decide(wanted: Wanted, world: World, *, ignore_holds: bool) -> Action:
+
+def _disabled(name: str, world: World) -> Action:
+    live = world.services.get(name)
+    if live is not None and (live.loaded or live.serving):
+        return _end(live, Verb.STOP, world)
+    sessions = live.sessions if live is not None else 0
+    effect = Effect(new_connections="refused", sessions_now=sessions, sessions_kept=sessions)
+    return Action(service=name, verb=Verb.NONE, effect=effect, way=Way.IN_PLACE)
+
+
+def _enabled(wanted: Wanted, world: World, ports: Moves, *, ignore_holds: bool) -> Action:
     live = world.services.get(wanted.name)
     if live is None:
-        return _new(wanted)
-    if not wanted.enabled:
-        return _ending(live, Verb.STOP) if live.loaded or live.serving else _action(Verb.NONE, live, (), refused=True)
-    keys, section = tuple(_changed_keys(wanted, live)), tuple(_changed_section(wanted, live))
-    way = Way.REPLACE if section else Way.START
+        return _new(wanted, world, ports)
+    case = _Case(wanted, live, world, ports)
     if not live.serving:
+        way = Way.REPLACE if case.section else Way.START
         if live.hold is not None and not ignore_holds:
-            held = Reason("/hold", live.hold, live.hold)
-            return _action(Verb.HOLD, live, (held, *keys, *section), way=way, refused=True)
-        return _action(Verb.START, live, (_why_start(live), *keys, *section), way=way)
+            held = Difference("/hold", live.hold, live.hold)
+            return case.action(Verb.HOLD, way, (held, *case.keys, *case.section))
+        return case.action(Verb.START, way, (_why_start(live), *case.keys, *case.section))
     if not live.supervised:
-        return _action(Verb.RESTART, live, (Reason("/supervisord", "does not know it", "running"), *keys), way=way)
-    if section or portmoves.in_its_own_way(live.service, wanted.service):
-        return _action(Verb.RESTART, live, (*keys, *section), way=Way.REPLACE, refused=True)
+        lost = Difference("/supervisord", "does not know it", "running")
+        return case.action(Verb.RESTART, Way.START, (lost, *case.keys))
+    if case.section:
+        return case.action(Verb.RESTART, Way.REPLACE, (*case.keys, *case.section))
     if live.code != world.code:
-        return _action(Verb.RESTART, live, (*keys, Reason("/program", live.code, world.code)))
-    if because := (*keys, *_new_certificate(wanted, live, world), *_failure(live)):
-        return _action(Verb.RELOAD, live, because)
-    if live.state == "starting":
-        return _action(Verb.START, live, (_why_start(live),), way=Way.START)
-    if live.depends_on != wanted.depends_on:
-        path = f"/services/{wanted.name}/depends_on"
-        return _action(Verb.LIVE, live, (Reason(path, [*live.depends_on], [*wanted.depends_on]),))
-    return _action(Verb.NONE, live, ())
+        program = Difference("/program", f"{live.version} ({live.code})", f"{VERSION} ({world.code})")
+        return case.action(Verb.RESTART, Way.IN_PLACE, (*case.keys, program))
+    return _in_place(case)
 
 
-def _why_start(live: Live) -> Reason:
+def _in_place(case: "_Case") -> Action:
+    """Its master runs, is the one of supervisord, and has the program of today."""
+    for_workers = (*_new_certificate(case), *_failure(case.live))
+    told = (*case.keys, *case.closed, *for_workers)
+    starting = case.live.state == "starting"
+    if starting and not told:
+        return case.action(Verb.START, Way.START, (_why_start(case.live), *case.dependencies))
+    if for_workers or starting or case.change is Change.RELOAD:
+        return case.action(Verb.RELOAD, Way.IN_PLACE, (*told, *case.dependencies))
+    if told:
+        verb = Verb.RELOAD if case.change is Change.RELISTEN else Verb.LIVE
+        return case.action(verb, Way.RETUNE, (*told, *case.dependencies))
+    if case.dependencies:
+        return case.action(Verb.LIVE, Way.UNNOTICED, case.dependencies)
+    return case.action(Verb.NONE, Way.IN_PLACE)
+
+
+class _Case:
+    """One service that is wanted and was seen: what differs, and the action for it."""
+
+    def __init__(self, wanted: Wanted, live: Live, world: World, ports: Moves) -> None:
+        self.wanted = wanted
+        self.live = live
+        self.world = world
+        self._ports = ports
+        self.keys = tuple(_changed_keys(wanted, live))
+        self.section = tuple(_changed_section(wanted, live))
+        self.closed = tuple(_closed_listeners(wanted, live))
+        self.dependencies = tuple(_changed_dependencies(wanted, live))
+        self.change = dearest(self._changes())
+
+    def _changes(self) -> Iterator[Change]:
+        protocol = str(self.wanted.service.get("protocol"))
+        for key in self.keys:
+            keys = key.path.removeprefix(f"/services/{self.live.name}").split("/")[1:]
+            uncounted = keys == ["limits", "connections"] and self._needs_more_room()
+            yield Change.RELOAD if uncounted else change_of(protocol, keys)
+        if self.section:
+            yield Change.RESTART
+        if self.closed:
+            yield Change.RELISTEN
+        if self.dependencies:
+            yield Change.LIVE
+
+    def _needs_more_room(self) -> bool:
+        limits = self.wanted.service.get("limits")
+        connections = limits.get("connections") if isinstance(limits, Mapping) else None
+        return isinstance(connections, int) and connections > self.live.room
+
+    def action(self, verb: Verb, way: Way, because: tuple[Difference, ...] = ()) -> Action:
+        live, name = self.live, self.live.name
+        changes = verb not in (Verb.NONE, Verb.HOLD)
+        before, after = live.addresses, portmoves.addresses(self.wanted.service)
+        closes = way is Way.REPLACE or name in self._ports.early
+        drains = verb is Verb.RESTART or (verb is Verb.RELOAD and way is Way.IN_PLACE)
+        effect = Effect(
+            new_connections="refused" if verb is Verb.HOLD or (live.serving and closes) else "uninterrupted",
+            sessions_now=live.sessions,
+            sessions_kept=0 if drains and live.drain_s == 0 else live.sessions,
+            drain_limit_s=live.drain_s if drains else None,
+            listeners_open=_sorted(after - before) if changes else (),
+            listeners_close=_sorted(before - after) if changes else (),
+            messages_waiting=_waiting(self.wanted.service, self.world) if changes else None,
+        )
+        return Action(
+            service=name,
+            verb=verb,
+            because=because,
+            change=self.change,
+            effect=effect,
+            way=way,
+            first=self._ports.first[name],
+            drain_s=live.drain_s,
+        )
+
+
+def _why_start(live: Live) -> Difference:
     if not live.enabled:
-        return Reason(f"/services/{live.name}/enabled", False, True)
-    return Reason("/state", live.state, "running")
+        return Difference(f"/services/{live.name}/enabled", False, True)
+    return Difference("/state", live.state, "running")
 
 
-def _failure(live: Live) -> tuple[Reason, ...]:
+def _failure(live: Live) -> tuple[Difference, ...]:
     """Its master lives, its workers do not become ready."""
-    return (Reason("/state", live.state, "running"),) if live.state == "failed" else ()
+    return (Difference("/state", live.state, "running"),) if live.state == "failed" else ()
 
 
-def _changed_section(wanted: Wanted, live: Live) -> Iterator[Reason]:
+def _changed_section(wanted: Wanted, live: Live) -> Iterator[Difference]:
     """A program that supervisord does not have has no section that could change."""
     if live.section:
         yield from differences(dict(live.section), dict(wanted.section), f"/supervisord/program:{wanted.name}")
 
 
-def _new_certificate(wanted: Wanted, live: Live, world: World) -> tuple[Reason, ...]:
-    if wanted.service.get("tls") is None:
+def _closed_listeners(wanted: Wanted, live: Live) -> Iterator[Difference]:
+    """Listeners that were let go for another service which then did not come, as its configuration has them still."""
+    if live.serving and live.listening is not None:
+        declared = portmoves.addresses(live.service) & portmoves.addresses(wanted.service)
+        for address in _sorted(declared - live.addresses):
+            yield Difference(f"/listening/{address}", False, True)
+
+
+def _changed_dependencies(wanted: Wanted, live: Live) -> Iterator[Difference]:
+    if live.depends_on != wanted.depends_on:
+        yield Difference(f"/services/{wanted.name}/depends_on", [*live.depends_on], [*wanted.depends_on])
+
+
+def _new_certificate(case: _Case) -> tuple[Difference, ...]:
+    if case.wanted.service.get("tls") is None:
         return ()
-    if world.certificate_due is not None:
-        return (Reason("/tls/certificate", world.certificate_due, "a new one"),)
-    served, found = live.certificate
-    return (Reason("/tls/certificate", served, found),) if served and found and served != found else ()
+    if case.world.certificate_due is not None:
+        return (Difference("/tls/certificate", case.world.certificate_due, "a new one"),)
+    served, found = case.live.certificate
+    return (Difference("/tls/certificate", served, found),) if served and found and served != found else ()
 
 
-def _changed_keys(wanted: Wanted, live: Live) -> Iterator[Reason]:
+def _changed_keys(wanted: Wanted, live: Live) -> Iterator[Difference]:
     if live.digest == wanted.digest:
         return
     found = [*differences(dict(live.service), dict(wanted.service))]
-    for reason in found:
-        prefix = "" if reason.path.split("/")[1] in _OF_THE_SUITE else f"/services/{wanted.name}"
-        yield Reason(prefix + reason.path, reason.before, reason.after)
+    for key in found:
+        prefix = "" if key.path.split("/")[1] in OF_THE_SUITE else f"/services/{wanted.name}"
+        yield Difference(prefix + key.path, key.before, key.after)
     if not found:  # it runs from a generation that is not there any more
-        yield Reason(f"/services/{wanted.name}", live.digest, wanted.digest)
+        yield Difference(f"/services/{wanted.name}", live.digest, wanted.digest)
 
 
-def _new(wanted: Wanted) -> Action:
-    reason = Reason(f"/services/{wanted.name}", None, {"protocol": wanted.service.get("protocol")})
-    effect = Effect(new_connections="uninterrupted", sessions_now=0, sessions_kept=0)
-    if not wanted.enabled:
-        return Action(service=wanted.name, verb=Verb.NONE, because=(), effect=effect, way=Way.IN_PLACE, drain_s=0.0)
-    return Action(service=wanted.name, verb=Verb.ADD, because=(reason,), effect=effect, way=Way.START, drain_s=0.0)
+def _new(wanted: Wanted, world: World, ports: Moves) -> Action:
+    effect = Effect(
+        new_connections="uninterrupted",
+        listeners_open=_sorted(portmoves.addresses(wanted.service)),
+        messages_waiting=_waiting(wanted.service, world),
+    )
+    reason = Difference(f"/services/{wanted.name}", None, {"protocol": wanted.service.get("protocol")})
+    first = ports.first[wanted.name]
+    return Action(service=wanted.name, verb=Verb.ADD, because=(reason,), effect=effect, way=Way.START, first=first)
 
 
-def _ending(live: Live, verb: Verb) -> Action:
+def _end(live: Live, verb: Verb, world: World) -> Action:
     path = f"/services/{live.name}"
     reason = (
-        Reason(path, {"protocol": live.service.get("protocol")}, None)
+        Difference(path, {"protocol": live.service.get("protocol")}, None)
         if verb is Verb.REMOVE
-        else Reason(f"{path}/enabled", True, False)
+        else Difference(f"{path}/enabled", True, False)
     )
-    return _action(verb, live, (reason,), refused=True)
-
-
-def _action(
-    verb: Verb, live: Live, because: tuple[Reason, ...], *, way: Way = Way.IN_PLACE, refused: bool = False
-) -> Action:
-    drain_s = _drain_s(live)
-    touched = verb not in (Verb.NONE, Verb.HOLD, Verb.LIVE)
     effect = Effect(
-        new_connections="refused" if refused else "uninterrupted",
+        new_connections="refused",
         sessions_now=live.sessions,
-        sessions_kept=0 if touched and drain_s == 0 else live.sessions,
+        sessions_kept=0 if live.drain_s == 0 else live.sessions,
+        drain_limit_s=live.drain_s,
+        listeners_close=_sorted(live.addresses),
+        messages_waiting=_waiting(live.service, world),
+        data_kept=_DATA,
     )
-    return Action(service=live.name, verb=verb, because=because, effect=effect, way=way, drain_s=drain_s)
+    return Action(
+        service=live.name, verb=verb, because=(reason,), effect=effect, way=Way.IN_PLACE, drain_s=live.drain_s
+    )
 
 
-def _drain_s(live: Live) -> float:
-    """How long its sessions may go on once it stops or is replaced."""
-    stop = live.service.get("stop")
-    drain = stop.get("drain") if isinstance(stop, Mapping) else None
-    return float(drain) if isinstance(drain, (int, float)) else 0.0
+def _sorted(addresses: Iterable[SocketAddress]) -> tuple[str, ...]:
+    return tuple(sorted(map(str, addresses)))
+
+
+def _waiting(service: Mapping[str, Json], world: World) -> int | None:
+    return world.waiting if service.get("protocol") == "spool" else None
 
 
 def _mend_agent(world: World) -> Iterator[Action]:
     """It has no sessions and no state: a new one goes on where it was."""
-    effect = Effect(new_connections="uninterrupted", sessions_now=0, sessions_kept=0)
+    effect = Effect(new_connections="uninterrupted")
     runs, found = world.agent_code
     if world.agent not in (None, "running", "starting"):
-        because = (Reason("/state", world.agent, "running"),)
-        yield Action(service=AGENT, verb=Verb.START, because=because, effect=effect, way=Way.START, drain_s=0.0)
+        because = (Difference("/state", world.agent, "running"),)
+        yield Action(service=AGENT, verb=Verb.START, because=because, effect=effect, way=Way.START)
     elif runs is not None and runs != found:
-        because = (Reason("/program", runs, found),)
-        yield Action(service=AGENT, verb=Verb.RESTART, because=because, effect=effect, way=Way.REPLACE, drain_s=0.0)
+        because = (Difference("/program", runs, found),)
+        yield Action(service=AGENT, verb=Verb.RESTART, because=because, effect=effect, way=Way.REPLACE)
 
 
-def as_json(todo: Plan) -> Json:
+def as_json(todo: Plan) -> dict[str, Json]:
     """For machines, and for the generation."""
     return {
         "schema_version": SCHEMA_VERSION,
         "generation": todo.base,
         "supervisord": "none" if todo.supervised else "start",
-        "actions": [
-            {
-                "service": action.service,
-                "action": action.verb.value,
-                "because": [
-                    {"path": reason.path, "before": reason.before, "after": reason.after} for reason in action.because
-                ],
-                "effect": {
-                    "new_connections": action.effect.new_connections,
-                    "sessions_now": action.effect.sessions_now,
-                    "sessions_kept": action.effect.sessions_kept,
-                },
-            }
-            for action in todo.actions
-        ],
+        "summary": {**Counter(action.verb.value for action in todo.actions)},
+        "actions": [_action_json(action) for action in todo.actions],
         "accounts": [action.as_json() for action in todo.accounts],
+    }
+
+
+def _action_json(action: Action) -> dict[str, Json]:
+    effect = action.effect
+    return {
+        "service": action.service,
+        "action": action.verb.value,
+        "class": action.change.value if action.change else None,
+        "because": [{"path": key.path, "before": key.before, "after": key.after} for key in action.because],
+        "effect": {
+            "new_connections": effect.new_connections,
+            "sessions_now": effect.sessions_now,
+            "sessions_kept": effect.sessions_kept,
+            "drain_limit_s": effect.drain_limit_s,
+            "listeners_open": [*effect.listeners_open],
+            "listeners_close": [*effect.listeners_close],
+            "messages_waiting": effect.messages_waiting,
+            "data_kept": [*effect.data_kept],
+        },
     }

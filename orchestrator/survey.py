@@ -12,11 +12,12 @@ from maillib.settings.base import Json, load
 from maillib.settings.service import TlsFiles
 from maillib.version import code_digest
 from orchestrator import generation, observation, status
+from orchestrator.admin import spooldepth
 from orchestrator.errors import GenerationDamaged, SupervisorDown, SupervisorFault
+from orchestrator.facts import Live, Wanted, World
 from orchestrator.generation import Generation
 from orchestrator.observation import Seen
 from orchestrator.place import AGENT_PACKAGES, Place
-from orchestrator.plan import Live, Wanted, World
 from orchestrator.supervisor import Supervisor
 
 _DATED = "an earlier one"
@@ -57,6 +58,7 @@ def world(place: Place, *, certificate_due: str | None = None) -> World:
         agent_code=(_agent_code(place), code_digest(*AGENT_PACKAGES)),
         supervised=seen.supervised,
         certificate_due=certificate_due,
+        waiting=spooldepth.waiting(place.state_dir),
     )
 
 
@@ -128,8 +130,11 @@ def _live(
         supervised=seen.supervised,
         digest=seen.master.digest if seen.master else applied.digest if applied else None,
         code=seen.master.code if seen.master else None,
+        version=seen.master.version if seen.master else None,
         certificate=(seen.master.certificate if seen.master else None, _certificate(service)),
         service=service if isinstance(service, dict) else applied.service if applied else {},
+        listening=seen.master.listening if seen.master else None,
+        room=seen.master.room if seen.master else 0,
         section=section,
         enabled=applied is not None and applied.enabled,
         depends_on=applied.depends_on if applied else (),

@@ -20,7 +20,7 @@ from orchestrator.generation import Generation
 from orchestrator.operate import Tell
 from orchestrator.place import AGENT, Place
 from orchestrator.plan import Action, Plan, Verb, Way
-from orchestrator.supervisor import ProgramState, Supervisor
+from orchestrator.supervisor import Supervisor
 
 _STOP_GRACE_S = 30.0
 """Beyond its drain limit, how long a stop in the foreground may take."""
@@ -67,10 +67,11 @@ class Switch:
         try:
             self._perform(client, action)
         except MailError:
-            if self._is_stopped_by_hand(client, name):
+            if (held := self._held(client, name)) is not None:
+                holds.hold(state_dir, name, held)
                 self.tell(f"{name}: stopped by hand meanwhile, it stays so")
                 return
-            if before is not None and action.way not in (Way.START, Way.REPLACE):  # it goes on as it was: its next master, too
+            if before is not None and action.way not in (Way.START, Way.REPLACE):  # it goes on as it was
                 generation.point(state_dir, name, before)
             raise
 
@@ -85,6 +86,8 @@ class Switch:
 
     def _perform(self, client: Supervisor, action: Action) -> None:
         name = action.service
+        for held in action.first:
+            operate.let_go(self.place, held.service, held.address)
         match action.verb:
             case Verb.REMOVE | Verb.STOP:
                 self._end(client, action)
@@ -97,6 +100,9 @@ class Switch:
                 if action.way is Way.REPLACE:
                     client.remove(name)
                 client.add(name)
+            case Verb.LIVE | Verb.RELOAD if action.way is Way.RETUNE:
+                self._change(action, MasterVerb.RETUNE)
+                self.tell(f"{name}: took the change, nobody was disturbed")
             case Verb.RELOAD:
                 self._change(action, MasterVerb.RELOAD)
                 self.tell(f"{name}: reloaded")
@@ -111,22 +117,15 @@ class Switch:
             case Verb.LIVE | Verb.NONE:
                 pass
 
-    def _is_stopped_by_hand(self, client: Supervisor, name: str) -> bool:
-        """A program that has ended in any other way is in another state."""
-        if name in holds.read(self.place.state_dir):
-            return True
-        program = client.processes().get(name)
-        is_stopped = program is not None and program.state in (ProgramState.STOPPED, ProgramState.STOPPING)
-        if not is_stopped or name in holds.announced(self.place.state_dir):
-            return False
-        holds.hold(self.place.state_dir, name, holds.by_hand(control.now()))
-        return True
+    def _held(self, client: Supervisor, name: str) -> holds.Hold | None:
+        """A stop by hand is one, also when nobody has written it down yet."""
+        return holds.in_force(self.place.state_dir, client.processes()).get(name)
 
     def _begin(self, client: Supervisor, name: str) -> None:
         client.add(name)
         if self.ignore_holds:
             holds.forget(self.place.state_dir, [name])
-        elif name in holds.read(self.place.state_dir):
+        elif self._held(client, name) is not None:
             raise NotReady(f"{name} is held")
         operate.start(client, name, timeout_s=self.ready_s)
         if name != AGENT:

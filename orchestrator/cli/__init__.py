@@ -33,9 +33,11 @@ _GROUPS = (
 
 EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (SpecErrors, Exit.BAD_SPEC),
+    (errors.BadPlan, Exit.BAD_SPEC),
     (errors.SupervisorDown, Exit.UNAVAILABLE),
     (errors.PreflightFailed, Exit.PREFLIGHT),
     (errors.Locked, Exit.TRY_AGAIN),
+    (errors.PlanStale, Exit.TRY_AGAIN),
     (errors.NotReady, Exit.NOT_AS_WANTED),
     (errors.ApplyFailed, Exit.ROLLED_BACK),
     (MailError, Exit.FAILED),

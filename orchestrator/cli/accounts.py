@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from maillib.secret import SecretRef
 from orchestrator import spec as spec_
 from orchestrator import yamltext
-from orchestrator.admin.accounts_file import Declaration, read_copy, read_declaration
+from orchestrator.admin.accounts_file import Declaration, parse_copy, read_copy, read_declaration
 from orchestrator.admin.ownership import AccountAction
 from orchestrator.fields import absolute
 from orchestrator.problems import Problem, SpecErrors
@@ -19,6 +19,7 @@ from orchestrator.yamltext import Document
 if TYPE_CHECKING:  # the methods import what they need: the engine costs `validate` more than all the rest
     from orchestrator.admin.declared import Order
     from orchestrator.preflight.finding import Finding
+    from orchestrator.sealed import Sealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,18 @@ def read(path: Path, *, prune: bool = False) -> tuple[Spec, DeclaredAccounts]:
     if problems or spec is None:
         raise SpecErrors(problems)
     return spec, DeclaredAccounts(spec.state_dir, declaration, prune=prune)
+
+
+def of_sealed(sealed: "Sealed") -> tuple[Spec, DeclaredAccounts]:
+    """What a sealed plan has a copy of: the files themselves may be gone. Raises SpecErrors."""
+    terms = sealed.terms
+    path = Path(terms.spec.path)
+    spec = spec_.resolve(yamltext.parse(terms.spec.text.encode(), file=terms.spec.path), path)
+    declaration = None
+    if terms.accounts is not None:
+        file = Path(terms.accounts.path)
+        declaration = parse_copy(terms.accounts.text, file, file.parent)
+    return spec, DeclaredAccounts(spec.state_dir, declaration, prune=terms.prune)
 
 
 def _accounts(document: Document, path: Path) -> Path | None:

@@ -1,21 +1,27 @@
 """Verbs that change what runs: plan, apply."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from maillib.settings.base import Json
 from orchestrator.cli import suite
-from orchestrator.errors import Exit
+from orchestrator.errors import BadPlan, Exit, PlanStale
 
 if TYPE_CHECKING:  # imported by the verbs: the validator and its models cost more than the rest of the start
-    from orchestrator.plan import Action, Plan, Reason
-
-_TEXT_LIMIT = 60
+    from orchestrator.apply import Applied
+    from orchestrator.attempt import Options
+    from orchestrator.cli.accounts import DeclaredAccounts
+    from orchestrator.facts import World
+    from orchestrator.plan import Plan
+    from orchestrator.spec import Spec
 
 WAIT_S = 60.0
 """Default of --wait: for the lock, and for each service to become ready."""
 
+Override = Literal["respect", "reset"]
+OverrideOption = Annotated[Override | None, typer.Option(help="reset: start what is held, too. Default: respect.")]
 Prune = Annotated[
     bool, typer.Option("--prune", help="Remove entries that have left accounts.yaml; their mail is kept.")
 ]
@@ -29,28 +35,42 @@ def register(app: typer.Typer) -> None:
 
 def plan(
     context: typer.Context,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Seal it: `apply FILE` does exactly this.")
+    ] = None,
+    override: OverrideOption = None,
+    prune: Prune = False,
     as_json: AsJson = False,
     detailed_exitcode: Annotated[
         bool, typer.Option("--detailed-exitcode", help="Exit 2 when there is a change.")
     ] = False,
-    prune: Prune = False,
 ) -> None:
     """Show what `apply` would do now, why, and what it costs those who are connected."""
     from orchestrator import apply as apply_
     from orchestrator import plan as plan_
+    from orchestrator import plantext
     from orchestrator.cli import accounts
 
-    todo = apply_.make_plan(*accounts.read(context.obj, prune=prune))
+    spec, declared = accounts.read(context.obj, prune=prune)
+    todo, world = apply_.make_plan(spec, declared, ignore_holds=override == "reset")
+    if output is not None:
+        _seal(output, spec, declared, todo, world, override or "respect")
     if as_json:
         suite.print_json(plan_.as_json(todo))
     else:
-        typer.echo(plan_text(todo))
+        typer.echo(plantext.text(todo))
+    if output is not None:
+        suite.tell(f"sealed in {output}: `postroom apply {output}` does exactly this")
     if detailed_exitcode and todo.changes:
         raise typer.Exit(Exit.DIFFERENCES)
 
 
 def apply(
     context: typer.Context,
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A plan that `plan -o` sealed. Default: what the spec says now."),
+    ] = None,
     wait: Annotated[
         float | None,
         typer.Option(parser=suite.duration, metavar="60s", help="For the lock, and for each service to be ready."),
@@ -58,21 +78,77 @@ def apply(
     on_failure: Annotated[
         Literal["rollback", "hold"], typer.Option(help="What becomes of what was switched when a service fails.")
     ] = "rollback",
-    override: Annotated[Literal["respect", "reset"], typer.Option(help="reset: start what is held, too.")] = "respect",
+    override: OverrideOption = None,
     prune: Prune = False,
     as_json: AsJson = False,
 ) -> None:
-    """Make it so. Exit 73: this host is not ready for it, nothing changed; 4: failed and rolled back."""
-    from orchestrator import apply as apply_
-    from orchestrator import plan as plan_
+    """Make it so. Exit 73: this host is not ready for it, 75: the plan is stale or the suite is busy, nothing changed;
+    4: failed and rolled back."""
     from orchestrator.attempt import Options
-    from orchestrator.cli import accounts
 
+    if file is not None and (override is not None or prune):
+        raise typer.BadParameter("a sealed plan has its own --override and --prune: give them to `plan -o`")
     limit_s = WAIT_S if wait is None else wait
     options = Options(
-        lock_wait_s=limit_s, ready_s=limit_s, on_failure=on_failure, override=override, by=suite.actor("apply")
+        lock_wait_s=limit_s,
+        ready_s=limit_s,
+        on_failure=on_failure,
+        override=override or "respect",
+        by=suite.actor("apply"),
     )
-    done = apply_.apply(*accounts.read(context.obj, prune=prune), options, suite.tell)
+    try:
+        done = _apply_spec(context.obj, options, prune=prune) if file is None else _apply_plan(context, file, options)
+    except PlanStale as error:
+        if as_json:
+            suite.print_json({"schema_version": 1, "error": "stale", "moved": [one.as_json() for one in error.moved]})
+        raise
+    _say(done, as_json=as_json)
+
+
+def _apply_spec(path: Path, options: "Options", *, prune: bool) -> "Applied":
+    from orchestrator import apply as apply_
+    from orchestrator.cli import accounts
+
+    return apply_.apply(*accounts.read(path, prune=prune), options, suite.tell)
+
+
+def _apply_plan(context: typer.Context, file: Path, options: "Options") -> "Applied":
+    import dataclasses
+
+    from orchestrator import apply as apply_
+    from orchestrator import sealed
+    from orchestrator.cli import accounts
+
+    found = sealed.read(file)
+    if context.obj.exists() and (here := suite.place(context).state_dir) != Path(found.terms.state_dir):
+        raise BadPlan(f"{file} is a plan for {found.terms.state_dir}; {context.obj} says {here}")
+    options = dataclasses.replace(options, override=found.terms.override)
+    spec, declared = accounts.of_sealed(found)
+    # Before pre-flight too, which might only tell that what has moved is in the way.
+    found.refuse_if_stale(*apply_.make_plan(spec, declared, ignore_holds=options.override == "reset"))
+    return apply_.apply(spec, declared, options, suite.tell, review=found.refuse_if_stale)
+
+
+def _seal(
+    output: Path, spec: "Spec", declared: "DeclaredAccounts", todo: "Plan", world: "World", override: Override
+) -> None:
+    from orchestrator import plan as plan_
+    from orchestrator import sealed
+
+    declaration = declared.declaration
+    terms = sealed.Terms(
+        spec=sealed.Source(path=str(spec.path.absolute()), text=spec.text.decode()),
+        accounts=None if declaration is None else sealed.Source(path=str(spec.accounts), text=declaration.text),
+        state_dir=str(spec.state_dir),
+        override=override,
+        prune=declared.prune,
+    )
+    sealed.write(output, sealed.Sealed(terms=terms, observed=sealed.facts(world), plan=plan_.as_json(todo)))
+
+
+def _say(done: "Applied", *, as_json: bool) -> None:
+    from orchestrator import plan as plan_
+
     if as_json:
         result: Json = {
             "schema_version": 1,
@@ -89,40 +165,3 @@ def apply(
     held = [action.service for action in done.plan.actions if action.verb is plan_.Verb.HOLD]
     if held:
         suite.tell(f"held, not started: {', '.join(held)}; `postroom start` or `apply --override reset` starts them")
-
-
-def plan_text(todo: "Plan") -> str:
-    """For people: a line an action, its reasons below."""
-    lines = [] if todo.supervised else ["supervisord  start"]
-    width = max((len(action.service) for action in todo.actions), default=0)
-    for action in todo.actions:
-        lines.append(f"{action.service:<{width}}  {action.verb:<7}  {_effect(action)}".rstrip())
-        lines += [f"{'':<{width}}    {_reason(reason)}" for reason in action.because]
-    lines += [f"accounts: {line}" for line in todo.accounts]
-    if not todo.changes:
-        lines.append("no change")
-    return "\n".join(lines)
-
-
-def _effect(action: "Action") -> str:
-    if not action.changes:
-        return ""
-    effect = action.effect
-    sessions = (
-        f"{effect.sessions_kept} of {effect.sessions_now} sessions kept" if effect.sessions_now else "no sessions"
-    )
-    refused = "new connections are refused" + (" meanwhile" if action.verb == "restart" else "")
-    return f"{sessions}, " + ("no connection refused" if effect.new_connections == "uninterrupted" else refused)
-
-
-def _reason(reason: "Reason") -> str:
-    if reason.before == reason.after:  # a hold: it stays
-        return f"{reason.path}: {reason.before}"
-    return f"{reason.path}: {_short(reason.before)} -> {_short(reason.after)}"
-
-
-def _short(value: Json) -> str:
-    import json
-
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _TEXT_LIMIT else f"{text[: _TEXT_LIMIT - 1]}…"

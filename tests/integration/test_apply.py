@@ -59,7 +59,10 @@ def test_changed_port_touches_only_its_service_and_keeps_sessions(line_suite: Re
         [action] = [action for action in plan.json["actions"] if action["action"] != "none"]
         assert action["service"] == "two" and action["action"] == "reload"
         assert action["because"] == [{"path": "/services/two/listen/0/port", "before": two, "after": moved}]
-        assert action["effect"] == {"new_connections": "uninterrupted", "sessions_now": 1, "sessions_kept": 1}
+        assert action["class"] == "re-listen"
+        effect = {"new_connections": "uninterrupted", "sessions_now": 1, "sessions_kept": 1, "drain_limit_s": None}
+        effect |= {"listeners_open": [f"127.0.0.1:{moved}"], "listeners_close": [f"127.0.0.1:{two}"]}
+        assert action["effect"] == {**effect, "messages_waiting": None, "data_kept": []}
         line_suite.ok("apply")
         assert line_suite.pids() == before
         assert is_refused(two)
@@ -67,7 +70,7 @@ def test_changed_port_touches_only_its_service_and_keeps_sessions(line_suite: Re
             assert other.say("hello") == b"+OK hello\r\n"
         assert client.say("still here") == b"+OK still here\r\n"
         row = line_suite.status()["two"]
-        assert (row["state"], row["finishing"], row["generation"]) == ("running", 1, 2)
+        assert (row["state"], row["finishing"], row["generation"]) == ("running", 0, 2)
     assert line_suite.status()["one"]["generation"] == 1
 
 

@@ -9,8 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from maillib.settings.base import Json
+from maillib.version import VERSION
+from orchestrator import portmoves
+from orchestrator.admin.ownership import AccountAction, Named
+from orchestrator.admin.ownership import Verb as AccountVerb
+from orchestrator.differences import differences
+from orchestrator.facts import Live, Wanted, World
+from orchestrator.order import in_order
 from orchestrator.place import AGENT
-from orchestrator.plan import Live, Plan, Verb, Wanted, Way, World, differences, in_order, plan
+from orchestrator.plan import Plan, Verb, Way, as_json, plan
+from orchestrator.portmoves import Held
 
 _CODE = "code-1"
 _SECTION = {"command": "python pop.py", "stopsignal": "TERM"}
@@ -20,10 +28,16 @@ def _service(port: int = 2110, **more: Json) -> dict[str, Json]:
     return {
         "protocol": "pop",
         "listen": [{"host": "127.0.0.1", "port": port}],
+        "processes": 1,
         "stop": {"drain": 60.0},
+        "limits": {"connections": 500},
         "tls": None,
         **more,
     }
+
+
+def _limits(connections: int) -> Json:
+    return {"connections": connections}
 
 
 def _wanted(name: str = "pop", **more: Any) -> Wanted:
@@ -45,6 +59,7 @@ def _live(name: str = "pop", **more: Any) -> Live:
         "enabled": True,
         "depends_on": (),
         "sessions": 0,
+        "room": 896,
         "hold": None,
         **more,
     }
@@ -66,7 +81,13 @@ def _world(*services: Live, **more: Any) -> World:
     [
         (_wanted(), _live(), Verb.NONE, Way.IN_PLACE, False),
         (_wanted(), None, Verb.ADD, Way.START, False),
-        (_wanted(service=_service(2111)), _live(), Verb.RELOAD, Way.IN_PLACE, False),
+        (_wanted(service=_service(2111)), _live(), Verb.RELOAD, Way.RETUNE, False),
+        (_wanted(service=_service(limits=_limits(9))), _live(), Verb.LIVE, Way.RETUNE, False),
+        (_wanted(service=_service(2111, limits=_limits(9))), _live(), Verb.RELOAD, Way.RETUNE, False),
+        (_wanted(service=_service(2111, processes=2)), _live(), Verb.RELOAD, Way.IN_PLACE, False),
+        (_wanted(service=_service(limits=_limits(897))), _live(), Verb.RELOAD, Way.IN_PLACE, False),
+        (_wanted(service=_service(limits=_limits(9))), _live(state="starting"), Verb.RELOAD, Way.IN_PLACE, False),
+        (_wanted(), _live(listening=()), Verb.RELOAD, Way.RETUNE, False),
         (_wanted(), _live(code="code-0"), Verb.RESTART, Way.IN_PLACE, False),
         (_wanted(service=_service(2111)), _live(code="code-0"), Verb.RESTART, Way.IN_PLACE, False),
         (_wanted(section={**_SECTION, "stopsignal": "INT"}), _live(), Verb.RESTART, Way.REPLACE, True),
@@ -79,10 +100,11 @@ def _world(*services: Live, **more: Any) -> World:
         (_wanted(), _live(state="failed"), Verb.RELOAD, Way.IN_PLACE, False),
         (_wanted(), _live(state="starting"), Verb.START, Way.START, False),
         (_wanted(), _live(**_STOPPED, hold="alice"), Verb.HOLD, Way.START, True),
-        (_wanted(depends_on=("smtp",)), _live(), Verb.LIVE, Way.IN_PLACE, False),
+        (_wanted(depends_on=("smtp",)), _live(), Verb.LIVE, Way.UNNOTICED, False),
+        (_wanted(depends_on=("smtp",), service=_service(limits=_limits(9))), _live(), Verb.LIVE, Way.RETUNE, False),
         (_wanted(enabled=False), _live(), Verb.STOP, Way.IN_PLACE, True),
         (_wanted(enabled=False), _live(**{**_STOPPED, "loaded": False}), Verb.NONE, Way.IN_PLACE, True),
-        (_wanted(enabled=False), None, Verb.NONE, Way.IN_PLACE, False),
+        (_wanted(enabled=False), None, Verb.NONE, Way.IN_PLACE, True),
     ],
 )
 def test_each_difference_needs_its_own_step(
@@ -116,13 +138,13 @@ def test_hold_is_respected_until_it_is_reset() -> None:
 
 
 def test_sessions_are_kept_unless_the_drain_is_zero() -> None:
-    """The effect counts the sessions that are open, and how many of them may finish."""
-    live = _live(sessions=3)
-    [action] = plan([_wanted(service=_service(2111))], _world(live)).actions
-    assert (action.effect.sessions_now, action.effect.sessions_kept) == (3, 3)
-    at_once = _live(sessions=3, service=_service(stop={"drain": 0.0}))
-    [action] = plan([_wanted(service=_service(2111))], _world(at_once)).actions
-    assert action.effect.sessions_kept == 0
+    """The effect counts the sessions that are open, and how many of them may finish: all where no worker ends."""
+    for drain_s, processes, kept in ((60.0, 2, 3), (0.0, 2, 0), (0.0, 1, 3)):
+        live = _live(sessions=3, service=_service(processes=1, stop={"drain": drain_s}))
+        wanted = _service(2111, processes=processes, stop={"drain": drain_s})
+        [action] = plan([_wanted(service=wanted)], _world(live)).actions
+        assert (action.effect.sessions_now, action.effect.sessions_kept) == (3, kept)
+        assert action.effect.drain_limit_s == (None if processes == 1 else drain_s)
 
 
 def test_new_certificate_reloads_only_who_uses_it() -> None:
@@ -157,32 +179,89 @@ def _listens(*hosts_and_ports: tuple[str, int]) -> dict[str, Json]:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "verb", "refused"),
+    ("before", "after", "refused"),
     [
-        (("127.0.0.1", 2110), ("", 2110), Verb.RESTART, True),
-        (("", 2110), ("::1", 2110), Verb.RESTART, True),
-        (("0.0.0.0", 2110), ("127.0.0.1", 2110), Verb.RESTART, True),
-        (("127.0.0.1", 2110), ("127.0.0.2", 2110), Verb.RELOAD, False),
-        (("127.0.0.1", 2110), ("", 2111), Verb.RELOAD, False),
+        (("127.0.0.1", 2110), ("", 2110), True),
+        (("", 2110), ("::1", 2110), True),
+        (("0.0.0.0", 2110), ("127.0.0.1", 2110), True),
+        (("127.0.0.1", 2110), ("127.0.0.2", 2110), False),
+        (("127.0.0.1", 2110), ("", 2111), False),
     ],
 )
 def test_port_of_one_address_and_of_all_is_not_had_twice(
-    before: tuple[str, int], after: tuple[str, int], verb: Verb, refused: bool
+    before: tuple[str, int], after: tuple[str, int], refused: bool
 ) -> None:
-    """Where the new listener cannot be had beside the old one, the service stops and starts, and the plan says so."""
+    """Where the new listener cannot be had beside the old one, that closes first, and the plan says so."""
     [action] = plan([_wanted(service=_listens(after))], _world(_live(service=_listens(before)))).actions
-    assert (action.verb, action.effect.new_connections == "refused") == (verb, refused)
-    assert action.way is (Way.REPLACE if refused else Way.IN_PLACE)
+    assert (action.verb, action.way) == (Verb.RELOAD, Way.RETUNE)
+    assert action.effect.new_connections == ("refused" if refused else "uninterrupted")
+    [closes] = map(str, portmoves.addresses(_listens(before)))
+    assert action.first == ((Held("pop", closes),) if refused else ())
 
 
 def test_who_lets_a_port_go_comes_before_who_takes_it() -> None:
-    """A port moves to a service that stands earlier in the spec; two that exchange ports stay in their order."""
-    one, two, three = (("127.0.0.1", port) for port in (1, 2, 3))
-    world = _world(_live("b", service=_listens(one, two)), _live("c", service=_listens(three)))
-    moved = [_wanted("a", service=_listens(two)), _wanted("b", service=_listens(one)), _wanted("c")]
-    assert [action.service for action in plan(moved, world).actions] == ["b", "a", "c"]
-    exchanged = [_wanted("b", service=_listens(one, three)), _wanted("c", service=_listens(two))]
-    assert {action.service for action in plan(exchanged, world).actions} == {"b", "c"}
+    """A port moves to a service that stands earlier in the spec: nobody has to close anything early."""
+    one, two = (("127.0.0.1", port) for port in (1, 2))
+    world = _world(_live("b", service=_listens(one, two)))
+    todo = plan([_wanted("a", service=_listens(two)), _wanted("b", service=_listens(one))], world)
+    assert [(action.service, action.first) for action in todo.actions] == [("b", ()), ("a", ())]
+
+
+def test_of_services_that_exchange_ports_one_closes_early() -> None:
+    """Round a circle of three, the last one to have its turn lets its port go before the first takes it."""
+    ports = {"a": ("127.0.0.1", 1), "b": ("127.0.0.1", 2), "c": ("127.0.0.1", 3)}
+    world = _world(*(_live(name, service=_listens(port)) for name, port in ports.items()))
+    turned = {"a": ports["b"], "b": ports["c"], "c": ports["a"]}
+    todo = plan([_wanted(name, service=_listens(port)) for name, port in turned.items()], world)
+    held = {name: portmoves.addresses(_listens(port)) for name, port in ports.items()}
+    for action in todo.actions:
+        for one in action.first:
+            held[one.service] -= {address for address in held[one.service] if str(address) == one.address}
+        new = portmoves.addresses(_listens(turned[action.service]))
+        assert not any(new & others for name, others in held.items() if name != action.service)
+        held[action.service] = new
+        early = any(one.service == action.service for other in todo.actions for one in other.first)
+        assert action.effect.new_connections == ("refused" if early else "uninterrupted")
+    assert sum(len(action.first) for action in todo.actions) == 1
+
+
+def test_the_plan_tells_what_comes_what_goes_and_what_stays() -> None:
+    """Listeners that open and close, mail that waits, the drain limit and the data that a removal leaves."""
+    spool = {**_service(listen=[]), "protocol": "spool"}
+    world = _world(_live("gone", sessions=2), _live("spool", service=spool), waiting=7)
+    wanted = [_wanted("new", service=_service(2111)), _wanted("spool", service={**spool, "processes": 2})]
+    rows = as_json(plan(wanted, world))["actions"]
+    assert isinstance(rows, list)
+    effects = {row["service"]: row["effect"] for row in rows if isinstance(row, dict)}
+    empty: dict[str, Json] = {
+        "drain_limit_s": None,
+        "listeners_open": [],
+        "listeners_close": [],
+        "messages_waiting": None,
+        "data_kept": [],
+    }
+    kept = {"new_connections": "uninterrupted", "sessions_now": 0, "sessions_kept": 0, **empty}
+    assert effects == {
+        "new": {**kept, "listeners_open": ["127.0.0.1:2111"]},
+        "spool": {**kept, "messages_waiting": 7, "drain_limit_s": 60.0},
+        "gone": {
+            "new_connections": "refused",
+            "sessions_now": 2,
+            "sessions_kept": 2,
+            **empty,
+            "drain_limit_s": 60.0,
+            "listeners_close": ["127.0.0.1:2110"],
+            "data_kept": ["mail", "queue"],
+        },
+    }
+
+
+def test_a_new_program_is_named_by_version_and_code() -> None:
+    """Another program on disk is a reason of its own, whatever else has changed."""
+    [action] = plan([_wanted()], _world(_live(code="code-0", version="0.0.9"))).actions
+    assert [(key.path, key.before, key.after) for key in action.because] == [
+        ("/program", "0.0.9 (code-0)", f"{VERSION} (code-1)")
+    ]
 
 
 def test_dead_agent_is_mended_first() -> None:
@@ -194,9 +273,11 @@ def test_dead_agent_is_mended_first() -> None:
 
 def test_accounts_alone_are_a_change() -> None:
     """Changes of accounts make the plan one that has to be applied, though no service is touched."""
-    todo = plan([_wanted()], _world(_live()), accounts=["add alice@example.test"])
-    assert todo.changes
-    assert not any(action.changes for action in todo.actions)
+    for verb in (AccountVerb.ADD, AccountVerb.KEEP):
+        account = AccountAction(verb=verb, object=Named("account", "alice@example.test"), reason="new")
+        todo = plan([_wanted()], _world(_live()), accounts=[account])
+        assert todo.changes is (verb is AccountVerb.ADD)
+        assert not any(action.changes for action in todo.actions)
 
 
 @pytest.mark.parametrize(
@@ -321,7 +402,15 @@ def test_performing_a_plan_leaves_nothing_to_do(wanted: list[Wanted], world: Wor
 def test_order_has_dependencies_first(wanted: list[Wanted]) -> None:
     """In the order of the plan everything comes after what it depends on."""
     seen: set[str] = set()
-    for service in in_order(wanted):
-        assert set(service.depends_on) <= seen
-        seen.add(service.name)
-    assert seen == {service.name for service in wanted}
+    depends_on = {service.name: service.depends_on for service in wanted}
+    for name in in_order(depends_on):
+        assert set(depends_on[name]) <= seen
+        seen.add(name)
+    assert seen == depends_on.keys()
+
+
+def test_a_thousand_services_in_a_chain_are_ordered() -> None:
+    """However long a chain of dependencies is, it has an order; a circle has one too, of a sort."""
+    chain = {str(number): [str(number + 1)] for number in range(1000)}
+    assert in_order(chain) == [*reversed(chain)]
+    assert in_order({"a": ["b"], "b": ["a"]}) == ["b", "a"]
