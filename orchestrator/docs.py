@@ -1,4 +1,4 @@
-"""Writes what docs/ has from the code: settings, JSON Schema, log events: `python -m orchestrator.docs`.
+"""Writes what docs/ has from the code: settings, JSON Schema, log events, findings: `python -m orchestrator.docs`.
 
 A test fails when they are stale.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from orchestrator import logdocs
+from orchestrator import findingdocs, logdocs
 from orchestrator.fielddocs import summary
 from orchestrator.schema import KINDS, json_schema
 
@@ -26,7 +26,7 @@ The column *change* says what `apply` does when only such keys have changed; of 
 | --- | --- |
 | live | the running processes take it; whoever connects from then on has the new value, open sessions keep theirs |
 | re-listen | listeners open and close; the same workers go on, and the sessions they have |
-| reload | new workers on the same listeners; the old ones take no more, and their sessions have the drain limit to end |
+| reload | new workers on the same listeners; the old ones take no more, and their sessions have the drain limit |
 | restart | the service stops and starts: its sessions may finish, new connections are refused meanwhile |
 
 `enabled` stops or starts its service, a name that comes or goes under `services` adds or removes one, and another
@@ -58,6 +58,7 @@ def files() -> dict[str, str]:
     return {
         "settings.md": "\n".join([_HEAD, *_sections(schema)]),
         "log-events.md": logdocs.text(),
+        "preflight.md": findingdocs.text(),
         "services.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
     }
 

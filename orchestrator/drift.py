@@ -70,11 +70,8 @@ class Item:
     def said(self) -> str:
         """What differs, without the layer and the way out."""
         where = f"{self.service} {self.path}" if self.service else self.path
-        return (
-            f"{where}: "
-            + _word(self.found)
-            + (f" instead of {_word(self.expected)}" if self.expected is not None else "")
-        )
+        instead = f" instead of {_word(self.expected)}" if self.expected is not None else ""
+        return f"{where}: {_word(self.found)}{instead}"
 
     def __str__(self) -> str:
         return f"{self.layer}: {self.said}; {self.mend}"
@@ -94,12 +91,19 @@ class Item:
 class Facts:
     """Everything that is compared."""
 
-    wanted: Sequence[Wanted]
-    """The services of the generation in force."""
+    generation: int
+    wanted: Sequence[Wanted] | None
+    """The services of the generation in force; None: it is damaged so that nobody can tell."""
     observation: Observation
     now: float
     """Unix time."""
     monotonic: float
+    damage: Mapping[str, str] = field(default_factory=dict)
+    """Files of the generation that are not as they were written, and what is wrong with each."""
+    broken_off: bool = False
+    """An apply was killed before all read the generation in force."""
+    changing: str | None = None
+    """Who changes the suite at this moment."""
     sections: Sequence[str] = ()
     """Of the configuration file as it is on disk."""
     agent_command: Sequence[str] = ()
@@ -146,12 +150,19 @@ def find(place: Place) -> Found:
 
 
 def look(place: Place, held: Generation) -> Facts:
-    wanted = survey.wanted(survey.files_of(held))
-    seen = observation.observe(place, [one.name for one in wanted])
+    damage = held.damage()
+    wanted = _wanted(held, damage)
+    seen = observation.observe(place, [one.name for one in wanted or ()])
+    holder = locks.holder(place.state_dir)
     loaded, supervisord_pid = _ask_supervisord(place)
     configuration = _sections(held)
+    later = [one for one in generation.unfinished(place.state_dir) if one.number > held.number]
     return Facts(
+        generation=held.number,
         wanted=wanted,
+        damage=damage,
+        broken_off=bool(later) or not generation.is_live(place.state_dir, held),
+        changing=str(holder) if holder else None,
         observation=seen,
         now=control.now(),
         monotonic=control.monotonic(),
@@ -167,8 +178,15 @@ def look(place: Place, held: Generation) -> Facts:
             for name, one in seen.services.items()
             if one.master is not None and (before := generation.numbered(place.state_dir, one.master.generation))
         },
-        certificates=_certificates(wanted),
+        certificates=_certificates(wanted or ()),
     )
+
+
+def _wanted(held: Generation, damage: Mapping[str, str]) -> tuple[Wanted, ...] | None:
+    """Of the files that are as they were written."""
+    if any(name == generation.RESOLVED or name.startswith("services/") for name in damage):
+        return None
+    return survey.wanted({name: text for name, text in survey.files_of(held).items() if name not in damage})
 
 
 def _ask_supervisord(place: Place) -> tuple[Changes | str | None, int | None]:
@@ -214,16 +232,32 @@ def _certificates(wanted: Sequence[Wanted]) -> dict[str, str]:
 
 def compare(facts: Facts) -> Iterator[Item]:
     """Every difference, layer by layer."""
+    yield from _files(facts)
     yield from _suite(facts)
     yield from _loaded(facts)
-    yield from _active(facts)
-    for one in facts.wanted:
-        yield from _reported(facts, one)
-    for one in facts.wanted:
-        yield from _run_state(facts, one)
-    yield from _undeclared(facts)
+    if facts.wanted is not None:
+        yield from _active(facts, facts.wanted)
+        for one in facts.wanted:
+            yield from _reported(facts, one)
+        for one in facts.wanted:
+            yield from _run_state(facts, one)
+        yield from _undeclared(facts, facts.wanted)
     yield from _unmanaged(facts)
     yield from _stray(facts)
+
+
+def _files(facts: Facts) -> Iterator[Item]:
+    mend = f"{_APPLY} writes a new generation"
+    folder = f"generations/{facts.generation:06d}"
+    for name, what in facts.damage.items():
+        path = f"{folder}/{name}"
+        yield Item(layer=Layer.FILES, service=None, path=path, expected="as it was written", found=what, mend=mend)
+    if facts.broken_off:
+        found, mend = "a change was broken off", f"{_APPLY} ends it"
+        if facts.changing is not None:
+            found, mend = f"it is being changed by {facts.changing}", "wait for its end"
+        expected = f"generation {facts.generation} everywhere"
+        yield Item(layer=Layer.FILES, service=None, path="generations", expected=expected, found=found, mend=mend)
 
 
 def _suite(facts: Facts) -> Iterator[Item]:
@@ -268,7 +302,7 @@ def _loaded(facts: Facts) -> Iterator[Item]:
             mend=f"{_APPLY} writes it anew",
         )
     elif facts.loaded is not None:
-        declared = {one.name for one in facts.wanted} | {AGENT}
+        declared = {*facts.observation.services, AGENT}
         for words, names in (
             ("loaded otherwise", facts.loaded.changed),
             ("not loaded", facts.loaded.added),
@@ -285,10 +319,10 @@ def _loaded(facts: Facts) -> Iterator[Item]:
                 )
 
 
-def _active(facts: Facts) -> Iterator[Item]:
+def _active(facts: Facts, wanted: Sequence[Wanted]) -> Iterator[Item]:
     """The processes that supervisord started against what it has loaded."""
     commands: dict[str, tuple[Program | None, Sequence[str]]] = {AGENT: (facts.observation.agent, facts.agent_command)}
-    for one in facts.wanted:
+    for one in wanted:
         program = facts.observation.services[one.name].program
         commands[one.name] = (program, one.section.get("command", "").split())
     for name, (program, command) in commands.items():
@@ -348,9 +382,9 @@ def _state(service: str, expected: str, found: str, mend: str) -> Item:
     return Item(layer=Layer.RUN_STATE, service=service, path="/state", expected=expected, found=found, mend=mend)
 
 
-def _undeclared(facts: Facts) -> Iterator[Item]:
+def _undeclared(facts: Facts, wanted: Sequence[Wanted]) -> Iterator[Item]:
     """Services of earlier generations that have not ended."""
-    declared = {one.name for one in facts.wanted}
+    declared = {one.name for one in wanted}
     for name, seen in facts.observation.services.items():
         if name not in declared and (seen.program is not None or seen.master is not None):
             found = status.state(seen, facts.now, enabled=False)
@@ -364,7 +398,7 @@ def _unmanaged(facts: Facts) -> Iterator[Item]:
         yield Item(
             layer=Layer.UNMANAGED, service=name, path="/program", expected=None, found=program.state.lower(), mend=mend
         )
-    ours = {*_OURS, *(f"program:{one.name}" for one in facts.wanted if one.enabled)}
+    ours = {*_OURS, *(f"program:{name}" for name in facts.observation.services)}
     for section in facts.sections:
         if section not in ours:
             yield Item(

@@ -7,7 +7,7 @@ its owner alone; the JSON is what DESIGN §4 promises.
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import TypeVar
 from maillib.address import Address
 from maillib.embedded.queue import EmbeddedQueue
 from maillib.embedded.queue_check import SpoolFindings
+from maillib.embedded.queue_folders import SpoolFolders
 from maillib.errors import Conflict, MailError, NotFound
 from maillib.message.received import received_from_here
 from maillib.ports.queue import Envelope, QueueId, QueueItem, QueueState, Recipient, RecipientState
@@ -65,6 +66,14 @@ def stats(state_dir: Path) -> Stats:
 def check(state_dir: Path) -> SpoolFindings:
     """What is damaged, and what leftovers of crashes have been removed."""
     return _run(state_dir, EmbeddedQueue.check, without_spool=lambda: SpoolFindings((), ()))
+
+
+def set_aside(state_dir: Path) -> list[QueueId]:
+    """The damaged messages that were set aside; reads no envelope."""
+    if not (state_dir / "spool").is_dir():
+        return []
+    with acting_as_owner(state_dir / "spool"), closing(SpoolFolders(state_dir)) as folders:
+        return [entry.id for entry in folders.entries_in(QueueState.CORRUPT)]
 
 
 def retry(state_dir: Path, queue_ids: Sequence[str]) -> dict[str, MailError | None]:

@@ -16,7 +16,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.
 
 
 def register(app: typer.Typer) -> None:
-    app.command()(check)
+    for verb in (check, doctor):
+        app.command()(verb)
 
 
 def check(context: typer.Context, as_json: AsJson = False) -> None:
@@ -28,6 +29,25 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
     findings = [*preflight.find(wanted), *declared.find()]
     _show(findings, as_json=as_json, well="this host is ready")
     raise typer.Exit(Exit.PREFLIGHT if any(finding.is_error for finding in findings) else Exit.DONE)
+
+
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+    """Everything that is wrong: this host, what runs, queued and stored mail.
+
+    Exit 0: no error; 69: somebody does not answer; 73: this host is not ready; 3: a service is not as wanted; 1: else.
+    """
+    from orchestrator import doctor as doctor_
+    from orchestrator import preflight
+    from orchestrator.admin import health
+    from orchestrator.cli import accounts
+    from orchestrator.place import Place
+    from orchestrator.preflight.finding import located
+
+    wanted, declared = accounts.read(context.obj)
+    running = located(doctor_.find(Place(wanted.state_dir)), wanted.path, wanted.text)
+    findings = [*preflight.find(wanted), *declared.find(), *running, *health.find(wanted.state_dir)]
+    _show(findings, as_json=as_json, well="all is well")
+    raise typer.Exit(doctor_.exit_code(findings))
 
 
 def _show(findings: "Sequence[Finding]", *, as_json: bool, well: str) -> None:

@@ -1,12 +1,14 @@
 """Certificate and private key of tls mode files; in mode self-signed, apply makes what is missing or due."""
 
 import datetime
+import errno
+import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maillib.settings.service import TlsFiles
 from orchestrator.preflight.finding import Finding, Kind, Severity
 from orchestrator.preflight.host import Host
 from orchestrator.spec import Spec
@@ -63,6 +65,8 @@ NAMES = Kind(
     "get a certificate that names it, or set `hostname` to a name it has",
 )
 
+_MOST_OCTETS = 1 << 20
+"""Of a PEM file: a chain has a few thousand."""
 SOON = datetime.timedelta(days=14)
 _CERTIFICATE, _KEY = ("tls", "certificate"), ("tls", "private_key", "file")
 
@@ -71,40 +75,51 @@ def find(spec: Spec, host: Host) -> Iterator[Finding]:
     files = next((service.config.tls for service in spec.services.values() if service.config.tls), None)
     if spec.tls_mode != "files" or files is None:
         return
-    certificate = key_fits = None
+    certificate = Path(files.certificate)
+    yield from find_in(certificate, spec.hostname, host.now)
+    yield from _find_key(Path(files.private_key), certificate)
+
+
+def _find_key(path: Path, certificate: Path) -> Iterator[Finding]:
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     try:
-        certificate = _certificate(files)
-    except (OSError, ValueError) as error:
-        yield UNREADABLE.at(_CERTIFICATE, f"{files.certificate}: {_words(error)}")
-    try:
-        key_fits = _fits(files, certificate)
+        key = load_pem_private_key(_octets(path), password=None)
     except (OSError, ValueError, TypeError) as error:  # TypeError: it is encrypted
-        yield KEY_UNREADABLE.at(_KEY, f"{files.private_key}: {_words(error)}")
+        yield KEY_UNREADABLE.at(_KEY, f"{path}: {_words(error)}")
+        return
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o027:
+        yield KEY_OPEN.at(_KEY, f"others may read or change {path} (mode {mode:04o})", f"chmod 0640 {path}, or tighter")
+    with suppress(OSError, ValueError):  # then `find_in` has told
+        if key.public_key() != _certificate(certificate).public_key():
+            yield MISMATCH.at(_KEY, f"{path} is not the key of {certificate}")
+
+
+def find_in(path: Path, hostname: str, now: float) -> Iterator[Finding]:
+    """What is wrong with the certificate in the file `path`."""
+    try:
+        certificate = _certificate(path)
+    except (OSError, ValueError) as error:
+        yield UNREADABLE.at(_CERTIFICATE, f"{path}: {_words(error)}")
     else:
-        mode = stat.S_IMODE(Path(files.private_key).stat().st_mode)
-        if mode & 0o027:
-            said = f"others may read or change {files.private_key} (mode {mode:04o})"
-            yield KEY_OPEN.at(_KEY, said, f"chmod 0640 {files.private_key}, or tighter")
-    if key_fits is False:
-        yield MISMATCH.at(_KEY, f"{files.private_key} is not the key of {files.certificate}")
-    if certificate is not None:
-        yield from judge(certificate, files.certificate, spec.hostname, host.now)
+        yield from judge(certificate, path, hostname, now)
 
 
-def judge(certificate: "x509.Certificate", name: str, hostname: str, now: float) -> Iterator[Finding]:
+def judge(certificate: "x509.Certificate", path: Path, hostname: str, now: float) -> Iterator[Finding]:
     """In time, and for the right name."""
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     ends = certificate.not_valid_after_utc
     if ends < moment:
-        yield EXPIRED.at(_CERTIFICATE, f"{name} ended on {ends:%Y-%m-%d}")
+        yield EXPIRED.at(_CERTIFICATE, f"{path} ended on {ends:%Y-%m-%d}")
     elif ends - moment < SOON:
-        yield EXPIRES.at(_CERTIFICATE, f"{name} ends on {ends:%Y-%m-%d}")
+        yield EXPIRES.at(_CERTIFICATE, f"{path} ends on {ends:%Y-%m-%d}")
     if certificate.not_valid_before_utc > moment:
-        yield NOT_YET.at(_CERTIFICATE, f"{name} begins on {certificate.not_valid_before_utc:%Y-%m-%d}")
+        yield NOT_YET.at(_CERTIFICATE, f"{path} begins on {certificate.not_valid_before_utc:%Y-%m-%d}")
     names = _names(certificate)
     if not any(covers(pattern, hostname) for pattern in names):
         listed = ", ".join(names[:5]) or "no name"
-        yield NAMES.at(_CERTIFICATE, f"{name} names {listed}, not {hostname}")
+        yield NAMES.at(_CERTIFICATE, f"{path} names {listed}, not {hostname}")
 
 
 def covers(pattern: str, hostname: str) -> bool:
@@ -114,19 +129,19 @@ def covers(pattern: str, hostname: str) -> bool:
     return pattern.lower() == hostname.lower()
 
 
-def _certificate(files: TlsFiles) -> "x509.Certificate":
+def _certificate(path: Path) -> "x509.Certificate":
     """The first in the file, which is the server's own. Raises OSError, ValueError."""
     from cryptography import x509
 
-    return x509.load_pem_x509_certificate(Path(files.certificate).read_bytes())
+    return x509.load_pem_x509_certificate(_octets(path))
 
 
-def _fits(files: TlsFiles, certificate: "x509.Certificate | None") -> bool | None:
-    """Whether the key is the certificate's; None without one. Raises OSError, ValueError, TypeError."""
-    from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
-    key = load_pem_private_key(Path(files.private_key).read_bytes(), password=None)
-    return None if certificate is None else key.public_key() == certificate.public_key()
+def _octets(path: Path) -> bytes:
+    """Of a file: a pipe is not waited for, a device not read to its end. Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        return file.read(_MOST_OCTETS)
 
 
 def _names(certificate: "x509.Certificate") -> list[str]:
