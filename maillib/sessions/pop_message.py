@@ -18,7 +18,7 @@ from maillib.sessions.maildrop import Maildrop
 SMALL_OCTETS = 64 * 1024
 """Messages up to this are read whole, others in pieces of this."""
 
-AHEAD_MESSAGES = 64
+AHEAD_MESSAGES = 128
 """Read in one go at most. A call into a thread then costs a message next to nothing."""
 
 AHEAD_OCTETS = 256 * 1024
