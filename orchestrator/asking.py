@@ -40,6 +40,8 @@ def ask_all(paths: Iterable[Path], request: Message, *, timeout_s: float) -> dic
                 elif asked.is_crowded:
                     crowded.append((path, asked.deadline))
             waiting.extend(crowded)
+            if not selector.get_map() and not crowded:
+                continue  # nobody of these is there: nothing to wait for
             for key, _ in selector.select(_RETRY_S if crowded else timeout_s):
                 asked = key.data
                 answer = asked.hear()
