@@ -1,5 +1,6 @@
 """Verbs on this host: check (is it ready for an apply?) and doctor (that, and everything about a running suite)."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,8 +59,9 @@ def _show(findings: "Sequence[Finding]", *, as_json: bool, well: str) -> None:
         return
     for finding in findings:
         typer.echo(text(finding))
-    if not any(finding.is_error for finding in findings):
-        suite.tell(well)
+    counts = Counter(finding.kind.severity for finding in findings)
+    said = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items())
+    suite.tell(said if counts[finding_.Severity.ERROR] else f"{well} ({said})" if said else well)
 
 
 def text(finding: "Finding") -> str:

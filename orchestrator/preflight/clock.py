@@ -27,8 +27,8 @@ _SLACK_S = 60.0
 
 
 def find(spec: Spec, host: Host) -> Iterator[Finding]:
-    held = generation.current(spec.state_dir)
-    yield from judge(host.now, None if held is None else _made(held))
+    newest = max((_made(one) for one in generation.every(spec.state_dir)), default=None)
+    yield from judge(host.now, newest)
 
 
 def judge(now: float, newest: float | None) -> Iterator[Finding]:
@@ -41,8 +41,8 @@ def judge(now: float, newest: float | None) -> Iterator[Finding]:
         yield BEHIND.at((), f"the clock shows {shown:%Y-%m-%d %H:%M} UTC, a generation is of {made:%Y-%m-%d %H:%M}")
 
 
-def _made(held: Generation) -> float:
+def _made(one: Generation) -> float:
     try:
-        return held.path.stat().st_mtime
-    except FileNotFoundError:
+        return one.path.stat().st_mtime
+    except FileNotFoundError:  # it has just been thrown away
         return 0.0

@@ -95,13 +95,13 @@ def name(pid: int) -> str:
 
 
 def other_suite(pid: int) -> str | None:
-    """The generations folder of another suite of ours that the process belongs to."""
+    """The state directory of another suite of this program that a master or worker belongs to."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return None
     config = os.fsdecode(dict(itertools.pairwise(words)).get(b"--config", b""))
-    folder, found, _ = config.partition("/generations/current/services/")
+    folder, found, _ = config.partition("/generations/")
     return folder if found else None
 
 

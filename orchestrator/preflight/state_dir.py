@@ -85,7 +85,16 @@ SOCKETS_STRANGER = Kind(
 _WHERE = ("state_dir",)
 _MOST_ENTRIES = 1000
 """Of one folder that are looked at."""
-_LOOKED_INTO = (".", "spool", "directory", "tls", "run", "generations/current", "generations/current/services")
+_LOOKED_INTO = (
+    ".",
+    "spool",
+    "directory",
+    "tls",
+    "run",
+    "generations",
+    "generations/current",
+    "generations/current/services",
+)
 """Where whoever can write decides what is started, who may log in and what is delivered. `mail` has a folder for each
 account, closed by its own."""
 

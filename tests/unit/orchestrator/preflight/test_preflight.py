@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from maillib.settings.base import Json
-from orchestrator import certificates, preflight, spec
+from orchestrator import preflight, spec
 from orchestrator.errors import PreflightFailed
 from tests.support.real_suite import free_ports
 
@@ -64,12 +64,6 @@ def test_unknown_user_is_found(tmp_path: Path) -> None:
     assert "nobody-of-that-name" in finding
 
 
-def test_too_few_descriptors_for_the_connections_are_found(tmp_path: Path) -> None:
-    """As many connections as declared have to fit into the descriptors of a process."""
-    [finding] = _findings(tmp_path, service={"limits": {"connections": 500, "open_files": 100}})
-    assert "open_files" in finding
-
-
 def test_state_dir_that_everybody_may_write_is_found(tmp_path: Path) -> None:
     """Whoever may write to the state directory could replace what is started."""
     (tmp_path / "var").mkdir()
@@ -88,18 +82,6 @@ def test_files_of_others_are_not_given_away(tmp_path: Path) -> None:
     assert _findings(tmp_path) == []
     (tmp_path / "var/generations").mkdir()
     assert _findings(tmp_path, service={"user": "nobody"}) == []
-
-
-def test_certificate_files_are_read(tmp_path: Path) -> None:
-    """Mode files: a pair that fits is fine; a key open to others, or no key at all, is found."""
-    certificates.ensure(tmp_path, "mail.example.test")
-    key = tmp_path / "tls/key.pem"
-    tls: Json = {"mode": "files", "certificate": "tls/cert.pem", "private_key": {"file": "tls/key.pem"}}
-    assert _findings(tmp_path, tls=tls) == []
-    key.chmod(0o644)
-    assert "chmod" in _findings(tmp_path, tls=tls)[0]
-    key.write_text("no key")
-    assert "no PEM" in _findings(tmp_path, tls=tls)[0]
 
 
 def test_check_raises_with_every_finding(tmp_path: Path) -> None:
