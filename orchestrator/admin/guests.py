@@ -19,11 +19,10 @@ from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.index import EmbeddedIndex
 from maillib.errors import Conflict, MailError, NotFound
 from maillib.message.header import delivery_prefix
-from maillib.ports.directory import Domain
 from maillib.ports.index import INBOX, NewMessage
 from maillib.ports.queue import QueueItem, QueueState
-from orchestrator.admin import accounts, mailqueue, opened
-from orchestrator.admin.accounts import AccountChange
+from orchestrator.admin import accounts, mailqueue, objects, opened
+from orchestrator.admin.ownership import Named
 from orchestrator.rehearse.conversation import Guest, Letter
 from orchestrator.rehearse.report import Unexpected
 
@@ -44,8 +43,8 @@ class Guests:
 
     def new(self) -> Guest:
         guest = Guest(f"{self._token}-{next(self._numbers)}@{self._their_domain()}", secrets.token_urlsafe(12))
-        change = AccountChange(name="Rehearsal")
-        accounts.add_account(self._state_dir, Address.parse(guest.address), change, guest.password)
+        named = Named("account", guest.address)
+        objects.add(self._state_dir, named, guest.address, {"name": "Rehearsal"}, password=guest.password)
         return guest
 
     def declared(self) -> Sequence[str]:
@@ -93,7 +92,7 @@ class Guests:
         if errors:
             raise errors[0]
         with suppress(NotFound):
-            accounts.remove_domain(self._state_dir, self._own_domain)
+            objects.remove(self._state_dir, Named("domain", self._own_domain))
 
     async def _put(self, letter: Letter) -> None:
         async def chunks() -> AsyncIterator[bytes]:
@@ -124,7 +123,7 @@ class Guests:
             self._domain = next((domain.name for domain in found.domains if domain.enabled), None)
             if self._domain is None:
                 self._domain = self._own_domain
-                accounts.add_domain(self._state_dir, Domain(name=self._own_domain))
+                objects.add(self._state_dir, Named("domain", self._own_domain), self._own_domain, {})
         return self._domain
 
     def _is_guest(self, address: Address) -> bool:

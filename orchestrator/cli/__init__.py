@@ -29,6 +29,11 @@ _GROUPS = (
     "mailbox_verbs",
     "domain_verbs",
     "account_verbs",
+    "export_verbs",
+    "alias_verbs",
+    "list_verbs",
+    "contact_verbs",
+    "retrieval_verbs",
 )
 
 EXITS: tuple[tuple[type[BaseException], Exit], ...] = (

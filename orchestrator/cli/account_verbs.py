@@ -8,28 +8,25 @@ import typer
 
 from maillib.address import Address
 from maillib.settings.base import Json
-from orchestrator.cli import suite
+from orchestrator.cli import entries, suite
+from orchestrator.cli.entries import AddressArgument, AsJson
 
-if TYPE_CHECKING:  # the verbs that need them import them: they cost more than the rest of the start
-    from collections.abc import Sequence
-
-    from maillib.ports.directory import Account, Entries
-    from orchestrator.admin.accounts import AccountChange
-
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from orchestrator.admin.ownership import Value
 
 NO_LIMIT = "none"
 ALL = "all"
 """What a person writes for a quota and for protocols without a limit."""
 
-account = typer.Typer(name="account", help="Accounts.", no_args_is_help=True, rich_markup_mode=None)
+account = entries.group("account", "Accounts.")
 
-AddressArgument = Annotated[Address, typer.Argument(metavar="ADDRESS", parser=suite.address)]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Name = Annotated[str | None, typer.Option("--name", help="Of the person.")]
 Quota = Annotated[str | None, typer.Option("--quota", metavar="1GiB", help=f"Stored octets; `{NO_LIMIT}`: no limit.")]
 Protocols = Annotated[
-    str | None, typer.Option("--protocols", metavar="smtp,pop", help=f"To log in with; `{ALL}`: every one.")
+    list[str] | None,
+    typer.Option(
+        "--protocol", "--protocols", metavar="smtp,pop", help=f"To log in with; repeated, too; `{ALL}`: every one."
+    ),
 ]
 PasswordStdin = Annotated[bool, typer.Option("--password-stdin", help="Read the password from stdin.")]
 PasswordFile = Annotated[Path | None, typer.Option("--password-file", metavar="F", help="Read the password from F.")]
@@ -50,16 +47,15 @@ def add(
     password_file: PasswordFile = None,
 ) -> None:
     """Make an account. Without a password it gets mail, but nobody can log in."""
-    from orchestrator.admin import accounts
-
-    state_dir = suite.place(context).state_dir
     password = _password(stdin=password_stdin, file=password_file)
-    made = accounts.add_account(state_dir, address, _change(name, quota, protocols), password)
-    earlier = accounts.usage(state_dir, made.id)
-    suite.tell(f"added account {made.address}" + ("" if password else "; it has no password yet"))
-    if earlier.messages:
+    fields = _fields(name, quota, protocols)
+    entries.add(context, "account", address.key, str(address), fields, password=password)
+    if password is None:
+        suite.tell("it has no password yet")
+    earlier = _usage(context, address)
+    if earlier["messages"]:
         suite.tell(
-            f"it has the mail of the account removed before: {earlier.messages} messages, {earlier.octets} octets"
+            f"it has the mail of the account removed before: {earlier['messages']} messages, {earlier['octets']} octets"
         )
 
 
@@ -75,12 +71,8 @@ def set_(
     ] = None,
 ) -> None:
     """Change an account; what is not named stays."""
-    from orchestrator.admin import accounts
-
-    if (name, quota, protocols, enabled) == (None, None, None, None):
-        raise typer.BadParameter("say what to change: --name, --quota, --protocols, --enabled or --disabled")
-    accounts.set_account(suite.place(context).state_dir, address, _change(name, quota, protocols, enabled=enabled))
-    suite.tell(f"changed account {address}")
+    fields = _fields(name, quota, protocols) | entries.said(enabled=enabled)
+    entries.change(context, "account", address.key, fields)
 
 
 @account.command()
@@ -91,15 +83,17 @@ def password(
     password_file: PasswordFile = None,
 ) -> None:
     """Give an account another password; asks for it on a terminal."""
-    from orchestrator.admin import accounts
+    from orchestrator.admin import objects
+    from orchestrator.admin.ownership import Named
 
-    state_dir = suite.place(context).state_dir
+    place = suite.place(context)
     given = _password(stdin=password_stdin, file=password_file)
     if given is None:
         if not sys.stdin.isatty():
             raise typer.BadParameter("say --password-stdin or --password-file F")
         given = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
-    accounts.set_password(state_dir, address, given)
+    with suite.audited(place, "account password", [address.key]):
+        objects.set_password(place.state_dir, Named("account", address.key), given)
     suite.tell(f"changed the password of {address}")
 
 
@@ -111,34 +105,23 @@ def remove(
 ) -> None:
     """Remove an account. Its mail is kept, for an account that gets this address later."""
     from orchestrator.admin import accounts
-    from orchestrator.admin.ownership import Named
 
-    state_dir = suite.place(context).state_dir
-    if purge:
-        gone = accounts.purge_account(state_dir, address)
-        what = "its index was damaged" if gone is None else f"{gone.messages} messages, {gone.octets} octets"
-        suite.tell(f"removed account {address} and its mail: {what}")
-    else:
-        accounts.remove_account(state_dir, address)
-        suite.tell(f"removed account {address}; its mail is kept")
-    suite.tell_if_declared(state_dir, Named("account", address.key))
+    if not purge:
+        entries.remove(context, "account", address.key, note="; its mail is kept")
+        return
+    place = suite.place(context)
+    with suite.audited(place, "account remove --purge", [address.key]) as entry:
+        gone = accounts.purge_account(place.state_dir, address)
+        entry.before = None if gone is None else {"messages": gone.messages, "octets": gone.octets}
+    what = "its index was damaged" if gone is None else f"{gone.messages} messages, {gone.octets} octets"
+    suite.tell(f"removed account {address} and its mail: {what}")
+    entries.tell_if_declared(context, "account", address.key)
 
 
 @account.command()
 def show(context: typer.Context, address: AddressArgument, as_json: AsJson = False) -> None:
     """Show one account, and how much mail it has."""
-    from orchestrator.admin import accounts
-
-    state_dir = suite.place(context).state_dir
-    found = accounts.entries(state_dir)
-    one = accounts.account_of(found, address)
-    stored = accounts.usage(state_dir, one.id)
-    [row] = _rows(found, [one])
-    row = {**row, "messages": stored.messages, "octets": stored.octets}
-    if as_json:
-        suite.print_json({"schema_version": SCHEMA_VERSION, "account": row})
-    else:
-        suite.print_fields(row)
+    entries.show(context, "account", address.key, as_json, more=lambda: _usage(context, address))
 
 
 @account.command("list")
@@ -148,58 +131,45 @@ def list_(
     removed: Annotated[bool, typer.Option("--removed", help="Those that are removed and whose mail is kept.")] = False,
 ) -> None:
     """List accounts, oldest first."""
-    from orchestrator.admin import accounts
+    columns = ("address", "enabled", "protocols", "quota_octets", "name")
+    if not removed:
+        entries.list_(context, "account", as_json, columns)
+        return
+    from orchestrator.admin import accounts, rows
 
     found = accounts.entries(suite.place(context).state_dir)
-    rows = _rows(found, found.removed if removed else found.accounts)
-    if as_json:
-        suite.print_json({"schema_version": SCHEMA_VERSION, "accounts": [*rows]})
-    else:
-        suite.print_rows(rows, ("address", "enabled", "protocols", "quota_octets", "name"))
+    entries.print_list("account", [*rows.removed_accounts(found)], as_json, columns)
 
 
-def _rows(found: "Entries", some: "Sequence[Account]") -> list[dict[str, Json]]:
+def _usage(context: typer.Context, address: Address) -> dict[str, Json]:
     from orchestrator.admin import accounts
-    from orchestrator.admin.ownership import Named
 
-    declared = accounts.declared_names(found)
-    return [
-        {
-            "address": str(one.address),
-            "name": one.name,
-            "enabled": one.enabled,
-            "protocols": None if one.protocols is None else [*sorted(one.protocols)],
-            "quota_octets": one.quota_octets,
-            "password": one.id in found.with_password,
-            "declared": Named("account", one.address.key) in declared,
-        }
-        for one in some
-    ]
+    state_dir = suite.place(context).state_dir
+    stored = accounts.usage(state_dir, accounts.account_of(accounts.entries(state_dir), address).id)
+    return {"messages": stored.messages, "octets": stored.octets}
 
 
-def _change(
-    name: str | None, quota: str | None, protocols: str | None, *, enabled: bool | None = None
-) -> "AccountChange":
-    from orchestrator.admin.accounts import AccountChange
-
-    return AccountChange(
+def _fields(name: str | None, quota: str | None, protocols: list[str] | None) -> "dict[str, Value]":
+    fields = entries.said(
         name=name,
-        enabled=enabled,
-        no_quota=quota == NO_LIMIT,
-        quota_octets=None if quota in (None, NO_LIMIT) else suite.size(quota),
-        all_protocols=protocols == ALL,
-        protocols=None if protocols in (None, ALL) else _protocols(protocols),
+        quota=None if quota in (None, NO_LIMIT) else suite.size(quota),
+        protocols=None if not protocols or protocols == [ALL] else _protocols(protocols),
     )
+    if quota == NO_LIMIT:
+        fields["quota"] = None
+    if protocols == [ALL]:
+        fields["protocols"] = None
+    return fields
 
 
-def _protocols(text: str) -> frozenset[str]:
+def _protocols(texts: list[str]) -> tuple[str, ...]:
     """Raises BadParameter."""
     from orchestrator.admin.limits import LOGIN_PROTOCOLS
 
-    names = frozenset(name.strip() for name in text.split(","))
+    names = {name.strip() for text in texts for name in text.split(",")}
     if unknown := sorted(names - {*LOGIN_PROTOCOLS}):
         raise typer.BadParameter(f"{', '.join(unknown)}: no protocol to log in with; there are {LOGIN_PROTOCOLS}")
-    return names
+    return tuple(sorted(names))
 
 
 def _password(*, stdin: bool, file: Path | None) -> str | None:

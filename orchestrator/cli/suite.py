@@ -20,7 +20,6 @@ from orchestrator.place import Place
 from orchestrator.problems import SpecErrors
 
 if TYPE_CHECKING:
-    from orchestrator.admin.ownership import Named
     from orchestrator.audit import Entry
 
 DEFAULT_STATE_DIR = "var"
@@ -161,14 +160,6 @@ def domain(text: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
-def tell_if_declared(state_dir: Path, named: "Named") -> None:
-    """Say of what was removed that the next apply makes it again."""
-    from orchestrator.admin import accounts
-
-    if named in accounts.declared_names(accounts.entries(state_dir)):
-        tell(f"{named} is declared: the next apply makes it again, unless it leaves the declaration")
-
-
 def print_fields(row: Mapping[str, Json]) -> None:
     """One object for people: a line a field."""
     width = max(map(len, row))
@@ -187,6 +178,8 @@ def print_rows(rows: Sequence[Mapping[str, Json]], columns: Sequence[str]) -> No
 def _cell(value: Json) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
+    if isinstance(value, dict):
+        return " ".join(f"{name} {of}" for name, of in value.items())
     return {None: "-", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
 
 

@@ -128,8 +128,11 @@ def test_domains(suite: Suite) -> None:
         "domain": "xn--bcher-kva.test",
         "enabled": False,
         "postmaster": None,
+        "catch_all": [],
         "accounts": 0,
         "aliases": 0,
+        "lists": 0,
+        "contacts": 0,
         "declared": False,
     }
     assert suite.json("domain", "show", "bücher.test") == {"domain": row}
@@ -216,7 +219,7 @@ def test_aliases(with_alice: Suite) -> None:
         "declared": False,
     }
     assert suite.json("alias", "list") == {"aliases": [row]}
-    assert "no account or alias nobody@example.test" in suite.fails(1, "alias", "add", "a@example.test", "nobody")
+    assert "no account, alias or list nobody@example.test" in suite.fails(1, "alias", "add", "a@example.test", "nobody")
     assert "already" in suite.fails(1, "alias", "add", "sales@example.test", "alice")
     assert "is an account and an alias" in suite.fails(1, "alias", "add", ALICE, "x@elsewhere.test")
     assert "circle" in suite.fails(1, "alias", "set", "sales@example.test", "sales")
@@ -233,7 +236,9 @@ def test_aliases(with_alice: Suite) -> None:
 def test_postmaster(with_alice: Suite) -> None:
     """Who gets mail for postmaster has to be there."""
     suite = with_alice
-    assert "there is no account or alias" in suite.fails(1, "domain", "set", "example.test", "--postmaster", "bob")
+    assert "there is no account, alias or list bob@example.test" in suite.fails(
+        1, "domain", "set", "example.test", "--postmaster", "bob"
+    )
     suite.ok("domain", "set", "example.test", "--postmaster", "alice")
     assert suite.json("domain", "show", "example.test")["domain"]["postmaster"] == "alice"
     assert "still has accounts" in suite.fails(1, "domain", "remove", "example.test")

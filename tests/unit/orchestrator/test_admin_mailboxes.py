@@ -8,11 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from maillib.address import Address
 from maillib.embedded.rebuild import Rebuilt
-from maillib.ports.directory import Domain
-from orchestrator.admin import accounts, mailboxes
-from orchestrator.admin.accounts import AccountChange
+from orchestrator.admin import accounts, mailboxes, objects
+from orchestrator.admin.ownership import Named
 from tests.support.store_world import ADDRESSES, ALICE, StoreWorld
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can look after a store of others")
@@ -34,8 +32,9 @@ def test_root_acts_as_the_owner_of_the_store(folder: Path) -> None:
     world = StoreWorld(state_dir)
     world.receive("carol@elsewhere.test", ALICE)
     before = world.seen()
-    accounts.add_domain(state_dir, Domain(name="example.test"))
-    made = accounts.add_account(state_dir, Address.parse(ADDRESSES[ALICE]), AccountChange(), None)
+    objects.add(state_dir, Named("domain", "example.test"), "example.test", {})
+    objects.add(state_dir, Named("account", ADDRESSES[ALICE]), ADDRESSES[ALICE], {})
+    [made] = accounts.entries(state_dir).accounts
     assert made.id == ALICE
     for path in [state_dir, *state_dir.rglob("*")]:
         os.chown(path, _NOBODY.pw_uid, _NOBODY.pw_gid)
