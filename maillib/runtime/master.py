@@ -27,14 +27,12 @@ from typing import TextIO
 from maillib import control, maillog
 from maillib.command_socket import Client, CommandSocket
 from maillib.control import Message, Verb
-from maillib.errors import ConfigError, MailError, Transient
+from maillib.errors import Transient
 from maillib.runtime import folders, listeners, resume, takeover
-from maillib.runtime.changeover import Changeover
+from maillib.runtime.changes import Changes
 from maillib.runtime.cohort import Cohort, Worker
 from maillib.runtime.crew import Crew
 from maillib.runtime.occupancy import Occupancy
-from maillib.runtime.retuning import Retuning, refuse_what_needs_more
-from maillib.settings import service
 from maillib.settings.service import Listener, ServiceFile
 from maillib.version import VERSION, code_digest
 
@@ -77,10 +75,7 @@ class Master:
         self._listeners: list[tuple[Listener, socket.socket]] = []
         current = Cohort(config_argument.resolve(), file)
         self._crew = Crew(script, file.service, self._selector, current, self)
-        self._changeover: Changeover | None = None
-        self._retuning: Retuning | None = None
-        self._waiting: deque[tuple[Client | None, Message]] = deque()
-        """Changes that came during another one."""
+        self._changes = Changes(config_argument, self)
         self._predecessors = takeover.Predecessors()
         self._said_ready = False
         self._execute_by: float | None = None
@@ -115,10 +110,11 @@ class Master:
         if estate.client is not None:
             Client(estate.client).answer({"ok": True})
         self._said_ready = True
-        self._waiting.extend((Client(stream) if stream else None, request) for stream, request in estate.waiting)
+        waiting = ((Client(stream) if stream else None, request) for stream, request in estate.waiting)
+        self._changes.waiting.extend(waiting)
         self._reap()
         control.sweep(self._run, self._name)
-        self._take_waiting()
+        self._changes.take_next()
 
     def _begin(self) -> None:
         maillog.open_log(self._log, f"{self._name}/master")
@@ -147,21 +143,14 @@ class Master:
 
     def _patience(self) -> float:
         now = time.monotonic()
-        times = [self._next_log_check, self._detach_at, self._execute_by, *self._crew.dates()]
-        if self._changeover is not None:
-            times.append(self._changeover.give_up_at)
-        if self._retuning is not None:
-            times.append(self._retuning.give_up_at)
+        times = [self._next_log_check, self._detach_at, self._execute_by, *self._crew.dates(), *self._changes.dates()]
         return max(0.0, min(time_ for time_ in times if time_ is not None) - now)
 
     def _tick(self) -> None:
         now = time.monotonic()
         self._crew.keep_dates(now, stopping=self._stop_began is not None)
         if self._stop_began is None:
-            if self._changeover is not None:
-                self._changeover.tick(now)
-            if self._retuning is not None:
-                self._retuning.tick(now)
+            self._changes.tick(now)
         elif self._detach_at is not None and now >= self._detach_at:
             self._detach()
         if self._execute_by is not None and (now >= self._execute_by or not self._commands.clients):
@@ -172,13 +161,12 @@ class Master:
 
     def _reap(self) -> None:
         self._crew.reap()
-        if self._changeover is not None:
-            self._changeover.reaped()
+        self._changes.reaped()
 
     def _signal(self, number: int) -> None:
         if number == signal.SIGHUP:
             self._reopen_logs()
-            self._change(None, {"verb": Verb.RELOAD, "config": os.fspath(self._config_argument)})
+            self._changes.ask(None, {"verb": Verb.RELOAD})
         elif number != signal.SIGCHLD:
             if self._stop_began is None:
                 self._stop(refuse=True)
@@ -190,28 +178,23 @@ class Master:
     def sockets_for(self, one: Cohort) -> list[tuple[Listener, socket.socket]]:
         """The cohort's own view of each listener (role and TLS may differ), with the socket of that address."""
         sockets = {(listener.host, listener.port): sock for listener, sock in self._listeners}
-        if self._changeover is not None and self._changeover.coming is one:
-            sockets |= self._changeover.opened
+        sockets |= self._changes.opened_for(one)
         addresses = ((listener, (listener.host, listener.port)) for listener in one.file.service.listen)
         # One may be missing: it was let go for another service.
         return [(listener, sockets[address]) for listener, address in addresses if address in sockets]
 
     def became_ready(self) -> None:
-        if self._changeover is not None and self._changeover.coming.is_ready:
-            self._changeover.all_ready()
-        elif self._crew.current.is_ready:
+        if not self._changes.became_ready() and self._crew.current.is_ready:
             if not self._said_ready:
                 self._say_ready()
             self._crew.last_error = None
             self._predecessors.tell_taken()
 
     def coming_failed(self, error: str) -> None:
-        if self._changeover is not None:
-            self._changeover.fail(error)
+        self._changes.fail(error)
 
     def has_retuned(self, pid: int) -> None:
-        if self._retuning is not None:
-            self._retuning.gone(pid)
+        self._changes.has_retuned(pid)
 
     def say(self, words: str, to: TextIO) -> None:
         """For whoever started us in a shell; under supervisord it goes to NAME.out."""
@@ -232,7 +215,7 @@ class Master:
         elif self._stop_began is not None:
             client.fail("the service is stopping")
         elif verb in (Verb.RELOAD, Verb.RESTART, Verb.RETUNE, Verb.LET_GO):
-            self._change(client, request)
+            self._changes.ask(client, request)
         elif verb == Verb.LISTENERS:
             described: list[object] = [asdict(listener) for listener, _ in self._listeners]
             client.answer({"ok": True, "listeners": described}, [sock.fileno() for _, sock in self._listeners])
@@ -269,75 +252,23 @@ class Master:
             "last_error": self._crew.last_error,
         }
 
-    # Changes
+    # What changes ask of their master
 
-    def _change(self, client: Client | None, request: Message) -> None:
-        """Begin what was asked for, or let it wait for the change under way."""
-        if self._changeover is not None or self._retuning is not None:
-            if client is not None:
-                client.tell("another change is under way")
-            self._waiting.append((client, request))
-            return
-        verb = request.get("verb")
-        try:
-            if verb == Verb.LET_GO:
-                self._let_go(client, request)
-                return
-            path = Path(str(request.get("config") or self._config_argument)).resolve()
-            file = self._read(path)
-            if verb == Verb.RETUNE:
-                self._begin_retuning(client, path, file)
-            else:
-                self._begin_changeover(client, path, file, anew=verb == Verb.RESTART)
-        except MailError as error:
-            self._retuning = None
-            self._refuse_change(client, str(error))
-            self._take_waiting()
+    @property
+    def file(self) -> ServiceFile:
+        return self._file
 
-    def _read(self, path: Path) -> ServiceFile:
-        """Raises ConfigError when it cannot be read or is not ours."""
-        file = service.read(path)
-        if (file.service.name, file.service.protocol) != (self._name, self._file.service.protocol):
-            raise ConfigError(f"{path} is not for the service {self._name}")
-        if (file.service.state_dir, file.service.run_dir) != (self._file.service.state_dir, os.fspath(self._run)):
-            raise ConfigError(f"{path} is for another state directory")
-        return file
+    def room(self) -> int:
+        return self._crew.room
 
-    def _begin_changeover(self, client: Client | None, path: Path, file: ServiceFile, *, anew: bool) -> None:
-        self._changeover = Changeover(coming=Cohort(path, file), client=client, anew=anew, master=self)
-        self._crew.coming = self._changeover.coming
-        self._changeover.tick(time.monotonic())
-
-    def _begin_retuning(self, client: Client | None, path: Path, file: ServiceFile) -> None:
-        """Raises MailError when the running workers cannot take it; then nothing has changed."""
-        refuse_what_needs_more(self._file.service, file.service, self._crew.room)
-
-        def reload_instead() -> None:
-            maillog.problem(what="new configuration", error="a worker did not take it: all are replaced")
-            self._retuning = None
-            self._begin_changeover(client, path, file, anew=False)
-
-        self._retuning = Retuning(path, file, client=client, master=self, instead=reload_instead)
-        self._retuning.begin()
-
-    def _let_go(self, client: Client | None, request: Message) -> None:
-        """Refuse on some listeners, which stay in the configuration: the next change opens those it still has."""
-        addresses = request.get("addresses")
-        leaving = {str(address) for address in addresses} if isinstance(addresses, list) else set()
-        for listener, sock in self._listeners:
-            if listener.address in leaving:
-                listeners.refuse_from_now_on(sock)
-        self._listeners = [(one, sock) for one, sock in self._listeners if one.address not in leaving]
-        if client is not None:
-            client.answer({"ok": True})
-
-    def _refuse_change(self, client: Client | None, error: str) -> None:
+    def note_trouble(self, error: str | None) -> None:
         self._crew.last_error = error
-        maillog.problem(what="reload", error=error)
-        if client is not None:
-            client.fail(error)
 
-    # What a retuning asks of its master
+    def let_go(self, addresses: set[str]) -> None:
+        for listener, sock in self._listeners:
+            if listener.address in addresses:
+                listeners.refuse_from_now_on(sock)
+        self._listeners = [(one, sock) for one, sock in self._listeners if one.address not in addresses]
 
     def retune(self, config: Path, file: ServiceFile, opened: takeover.Sockets) -> set[int]:
         self._take_listeners(file, opened)
@@ -345,11 +276,10 @@ class Master:
         return self._crew.retune()
 
     def retuning_done(self) -> None:
-        self._retuning = None
-        self._crew.last_error = None
-        self._take_waiting()
+        self._changes.retuned()
 
-    # What a changeover asks of its master
+    def expect(self, coming: Cohort | None) -> None:
+        self._crew.coming = coming
 
     @property
     def script(self) -> Path:
@@ -367,8 +297,8 @@ class Master:
 
     def fill(self, one: Cohort) -> None:
         self._crew.fill(one)
-        if one.respawn_at is not None and self._changeover is not None:
-            self._changeover.fail(self._crew.last_error or "a worker could not be started")
+        if one.respawn_at is not None:
+            self._changes.fail(self._crew.last_error or "a worker could not be started")
 
     def forget(self, worker: Worker) -> None:
         self._crew.forget(worker)
@@ -406,24 +336,17 @@ class Master:
             occupancy_slots=occupancy.slots,
             control=self._commands.sock,
             client=client.stream if client else None,
-            waiting=[(waiting.stream if waiting else None, request) for waiting, request in self._waiting],
+            waiting=[(waiting.stream if waiting else None, request) for waiting, request in self._changes.waiting],
         )
         try:
             resume.execute_anew(self._script, self._config_argument, estate)
         except OSError as error:
-            self._refuse_change(client, f"the new workers serve, but the master could not execute itself anew: {error}")
+            words = f"the new workers serve, but the master could not execute itself anew: {error}"
+            self._changes.refuse(client, words)
             self.changeover_done(None)
 
     def changeover_done(self, failure: str | None) -> None:
-        """Take the next one that waits."""
-        if failure is not None:
-            self._refuse_change(None, failure)
-        self._changeover = self._crew.coming = None
-        self._take_waiting()
-
-    def _take_waiting(self) -> None:
-        if self._waiting and self._stop_began is None:
-            self._change(*self._waiting.popleft())
+        self._changes.changed_over(failure)
 
     # The end
 
@@ -438,13 +361,7 @@ class Master:
             else:
                 sock.close()
         self._listeners.clear()
-        if self._changeover is not None:
-            self._changeover.abandon()
-        if self._retuning is not None:
-            self._retuning.abandon()
-        for client, _ in self._waiting:
-            if client is not None:
-                client.fail("the service is stopping")
+        self._changes.abandon()
         leaving = self._crew.current
         self._crew.drain(leaving, reason="stop")
         self._crew.old.insert(0, leaving)
