@@ -3,28 +3,30 @@
 What is wrong inside of the declaration alone, `accounts_file` has told with its place already.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from maillib.address import Address
 from maillib.circles import circles
 from maillib.ports.lists import OWNER_SUFFIX
-from orchestrator.admin.ownership import Named, Objects, Value
+from orchestrator.admin.ownership import AccountAction, Kind, Named, Objects, Value, Verb
 from orchestrator.problems import nearest
 
+WITH_ADDRESS: tuple[Kind, ...] = ("account", "alias", "list")
 
-def clashes(declared: Objects, after: Objects) -> Iterator[str]:
-    """What is wrong with a directory that is as it will be `after` the plan for `declared`, one sentence each."""
+
+def clashes(declared: Objects, actions: Sequence[AccountAction], after: Objects) -> Iterator[str]:
+    """What is wrong with a directory that is as it will be `after` the actions for `declared`, one sentence each."""
     yield from _second_owners(declared, after)
     yield from _circles(after)
-    yield from _without_account(declared, after)
+    yield from _without_account(actions, after)
 
 
 def _second_owners(declared: Objects, after: Objects) -> Iterator[str]:
     owners: dict[str, Named] = {}
     for named, fields in after.items():
-        if not fields["enabled"] or named.kind not in ("account", "alias", "list"):
+        if not fields["enabled"] or named.kind not in WITH_ADDRESS:
             continue
-        for key in _addresses(named):
+        for key in addresses(named):
             first = owners.setdefault(key, named)
             if first == named:
                 continue
@@ -35,7 +37,8 @@ def _second_owners(declared: Objects, after: Objects) -> Iterator[str]:
             )
 
 
-def _addresses(named: Named) -> tuple[str, ...]:
+def addresses(named: Named) -> tuple[str, ...]:
+    """That nobody else may have while it is enabled."""
     if named.kind != "list":
         return (named.key,)
     local, _, domain = named.key.rpartition("@")
@@ -53,10 +56,12 @@ def _circles(after: Objects) -> Iterator[str]:
         yield f"aliases and lists would lead in a circle: {' -> '.join([*members, members[0]])}"
 
 
-def _without_account(declared: Objects, after: Objects) -> Iterator[str]:
+def _without_account(actions: Sequence[AccountAction], after: Objects) -> Iterator[str]:
+    """What is there already may stay without its account: nothing is fetched then."""
     accounts = {named.key for named in after if named.kind == "account"}
-    for named in declared:
-        if named.kind != "retrieval":
+    for action in actions:
+        named = action.object
+        if named.kind != "retrieval" or action.verb not in (Verb.ADD, Verb.SET) or not after[named]["enabled"]:
             continue
         account = str(after[named]["account"])
         if Address.parse(account).key not in accounts:

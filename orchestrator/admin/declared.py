@@ -158,13 +158,12 @@ def _decide(
     live = {named: entry.fields for named, entry in found.live.items()}
     actions = plan_accounts(declared, record.applied, live, prune=order.prune)
     after = perform(actions, live)
-    if wrong := [*clashes(declared, after)]:
+    if wrong := [*clashes(declared, actions, after)]:
         raise PreflightFailed("\n".join(wrong))
     left = left_after(declared, record.applied, after)
     references = {named: str(source) for named, source in order.declaration.secrets.items() if named in secrets}
-    references = {
-        named: text for named, text in {**record.references, **references}.items() if named in {**declared, **left}
-    }
+    remembered = declared.keys() | left.keys()
+    references = {named: text for named, text in {**record.references, **references}.items() if named in remembered}
     return _Decision(
         actions,
         tuple(_edits(actions, order.declaration, secrets, found, after)),

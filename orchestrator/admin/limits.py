@@ -1,9 +1,9 @@
 """What values of accounts may be, whether they come from accounts.yaml or from the command line."""
 
 import typing
-import unicodedata
 from typing import Literal
 
+from maillib.address import has_controls
 from maillib.errors import PermanentError
 
 LoginProtocol = Literal["smtp", "imap", "pop", "ldap"]
@@ -36,7 +36,7 @@ def check_line(text: str, what: str, *, is_required: bool = False) -> None:
         raise PermanentError(f"{what} is empty; allowed: one line of text")
     if len(text) > MAX_NAME_CHARACTERS:
         raise PermanentError(f"{what} has {len(text)} characters; allowed: at most {MAX_NAME_CHARACTERS}")
-    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text):
+    if has_controls(text):
         raise PermanentError(f"{what} holds a control character; allowed: one line of text")
 
 
