@@ -30,7 +30,6 @@ _GROUPS = (
     "domain_verbs",
     "account_verbs",
     "export_verbs",
-    "export_verbs",
     "alias_verbs",
     "list_verbs",
     "contact_verbs",
