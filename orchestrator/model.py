@@ -27,8 +27,8 @@ class Listener(Model):
     address: AddressText
     """`127.0.0.1:2525`, `[::1]:2525`, or `:2525` for every address of this host."""
     tls: TlsMode = "starttls"
-    """`starttls`: offered; `implicit`: from the first octet; `none`: not offered. Where no other listener of the service
-    has TLS, this one makes it a reload."""
+    """`starttls`: offered; `implicit`: from the first octet; `none`: not offered. Where no other listener of the
+    service has TLS, a change to or from `none` is a reload."""
     cleartext_login: bool = False
     """Accept log-in without TLS here. Passwords then pass the network in the clear."""
     proxy_from: list[NetworkText] = Field(default_factory=list)
