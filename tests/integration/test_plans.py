@@ -183,3 +183,37 @@ def _refuses_what_is_no_plan_of_it(suite: RealSuite, sealed: str) -> None:
     done = suite.run("apply", sealed)
     suite.spec_path = suite.folder / "services.yaml"
     assert done.code == 65 and "is a plan for" in done.err
+
+
+def test_a_sealed_plan_covers_accounts_and_their_secrets(line_suite: RealSuite) -> None:
+    """Another secret behind the same reference, or a hand that was faster, makes it stale; strangers do not."""
+    [port] = free_ports(1)
+    secret = line_suite.folder / "alice.secret"
+    secret.write_text("first secret of alice\n")
+    alice = {"name": "Alice", "password": {"file": "alice.secret"}}
+    accounts = {"version": 1, "domains": {"example.test": {"users": {"alice": alice}}}}
+    (line_suite.folder / "accounts.yaml").write_text(json.dumps(accounts))
+    line_suite.write({"accounts": "accounts.yaml", "services": {"one": _service(port)}})
+    line_suite.ok("apply")
+
+    file = line_suite.folder / "plan"
+    secret.write_text("second secret of alice\n")
+    alice["name"] = "Alice Liddell"
+    (line_suite.folder / "accounts.yaml").write_text(json.dumps(accounts))
+    line_suite.ok("plan", "-o", str(file))
+    assert "secret of alice" not in file.read_text()
+    secret.write_text("third secret of alice\n")
+    moved = _moved(line_suite, str(file))
+    assert [path for path in moved if not path.startswith("/accounts/account alice@example.test/changes/")] == []
+
+    line_suite.ok("plan", "-o", str(file))
+    line_suite.ok("alias", "add", "sales@example.test", "alice@example.test")
+    line_suite.ok("account", "set", "alice@example.test", "--name", "A. L.")
+    [(path, change)] = _moved(line_suite, str(file)).items()
+    assert path.startswith("/accounts/account alice@example.test/") and change["after"] == "A. L."
+    assert change["verb"] == "account set"
+
+    (line_suite.folder / "accounts.yaml").unlink()
+    line_suite.ok("account", "set", "alice@example.test", "--name", "Alice")
+    line_suite.ok("apply", str(file))
+    assert "Alice Liddell" in line_suite.ok("account", "show", "alice@example.test").out
