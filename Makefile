@@ -20,9 +20,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-run: setup  ## Apply services.yaml, wait until all is ready, print how to send and read a message
+run: setup  ## Apply services.yaml, rehearse what runs, print how to send and read a message
 	@$(BIN)/python -m orchestrator.demo secrets
 	@$(BIN)/postroom apply
+	@$(BIN)/postroom rehearse --live
 	@$(BIN)/postroom status
 	@$(BIN)/python -m orchestrator.demo lines
 

@@ -32,7 +32,7 @@ except CleanUpFailed as error:
 
 
 def start(folder: Path, block: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", PROGRAM.format(block=block), folder]
+    command = [sys.executable, "-c", PROGRAM.format(block=block), str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 

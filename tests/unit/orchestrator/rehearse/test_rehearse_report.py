@@ -6,6 +6,11 @@ from maillib.errors import Transient
 from orchestrator.rehearse.report import Report, Result, Step, Unexpected
 
 
+def fail(error: Exception) -> None:
+    """As something in a step may."""
+    raise error
+
+
 def report() -> tuple[Report, list[Step]]:
     told: list[Step] = []
     return Report(tell=told.append, logs=Path("/logs")), told
@@ -19,11 +24,11 @@ def test_a_failed_step_ends_its_part_alone() -> None:
         with part.step("greets"):
             pass
         with part.step("takes log-in"):
-            raise Unexpected("+OK", "-ERR no")
+            fail(Unexpected("+OK", "-ERR no"))
         with part.step("lists"):
             raise AssertionError("nobody gets here")
     with made.part("suite") as part, part.step("stops"):
-        raise Transient("line one\nline two")
+        fail(Transient("line one\nline two"))
     with made.part("smtp") as part:
         part.skip("relays", "nobody asked")
     assert [(step.service, step.name, step.result) for step in told] == [
@@ -43,7 +48,7 @@ def test_a_part_ends_with_an_error_within_another() -> None:
     made, told = report()
     with made.part("suite") as outer:
         with made.part("pop") as inner, inner.step("greets"):
-            raise OSError("refused")
+            fail(OSError("refused"))
         with outer.step("goes on"):
             pass
     assert [step.result for step in told] == [Result.FAILED, Result.PASSED]
