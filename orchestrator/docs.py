@@ -1,4 +1,4 @@
-"""Writes what docs/ has from the code: settings, JSON Schema, log events, findings: `python -m orchestrator.docs`.
+"""Writes what docs/ has from the code: settings, JSON Schemas, log events, findings: `python -m orchestrator.docs`.
 
 A test fails when they are stale.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator import findingdocs, logdocs
+from orchestrator.admin import accounts_schema
 from orchestrator.fielddocs import summary
 from orchestrator.schema import KINDS, json_schema
 
@@ -60,6 +61,7 @@ def files() -> dict[str, str]:
         "log-events.md": logdocs.text(),
         "preflight.md": findingdocs.text(),
         "services.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n",
+        "accounts.schema.json": json.dumps(accounts_schema.json_schema(), indent=2, ensure_ascii=False) + "\n",
     }
 
 

@@ -80,13 +80,19 @@ def _services() -> JsonObject:
     }
 
 
-def _describe(kind: type, definition: JsonObject) -> None:
+def describe(kind: type, definition: JsonObject) -> None:
+    """Put what the docstrings of `kind` say into its schema."""
     definition["description"] = summary(kind)
     definition.pop("title", None)
     docs = field_docs(kind)
     for name, shape in definition["properties"].items():
         shape.pop("title", None)
         shape["description"] = docs[name]
+
+
+def _describe(kind: type, definition: JsonObject) -> None:
+    describe(kind, definition)
+    for name, shape in definition["properties"].items():
         needed = change_of(kind, name)
         if needed is not None:
             shape["x-change"] = needed.value

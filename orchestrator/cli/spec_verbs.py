@@ -16,8 +16,8 @@ from orchestrator.problems import Problem, SpecErrors
 
 SCHEMA_VERSION = 1
 
-SCHEMA = "services.schema.json"
-"""Name of the JSON Schema that the modeline of services.yaml points to."""
+SCHEMAS = {"services.yaml": "services.schema.json", "accounts.yaml": "accounts.schema.json"}
+"""Names of the JSON Schemas that the modelines of the files point to."""
 
 
 def register(app: typer.Typer) -> None:
@@ -26,14 +26,18 @@ def register(app: typer.Typer) -> None:
 
 
 def init(folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Where to.")] = Path()) -> None:
-    """Write services.yaml, its JSON Schema, accounts.yaml and passwords to begin with. Overwrites nothing: exit 1."""
+    """Write services.yaml and accounts.yaml, their JSON Schemas and passwords to begin with. Overwrites nothing: 1."""
     from orchestrator import demo, resources
+    from orchestrator.admin import accounts_schema
     from orchestrator.cli import accounts
     from orchestrator.schema import json_schema
 
-    texts = {name: resources.example(name).read_text(encoding="utf-8") for name in ("services.yaml", "accounts.yaml")}
-    texts["services.yaml"] = texts["services.yaml"].replace(f"./docs/{SCHEMA}", f"./{SCHEMA}", 1)
-    texts[SCHEMA] = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+    schemas = {"services.yaml": json_schema(), "accounts.yaml": accounts_schema.json_schema()}
+    texts = {}
+    for name, schema_file in SCHEMAS.items():
+        example = resources.example(name).read_text(encoding="utf-8")
+        texts[name] = example.replace(f"./docs/{schema_file}", f"./{schema_file}", 1)
+        texts[schema_file] = json.dumps(schemas[name], indent=2, ensure_ascii=False) + "\n"
     found = [name for name in texts if os.path.lexists(folder / name)]
     if found:
         raise Conflict(f"{folder / found[0]} is there already; nothing was written")
@@ -69,10 +73,14 @@ def validate(
     suite.tell(f"{path} is valid: {count} {'service' if count == 1 else 'services'}")
 
 
-def schema() -> None:
+def schema(
+    accounts: Annotated[bool, typer.Option("--accounts", help="Of accounts.yaml, not of services.yaml.")] = False,
+) -> None:
     """Print the JSON Schema (2020-12) of services.yaml."""
     from orchestrator.schema import json_schema
 
+    if accounts:
+        from orchestrator.admin.accounts_schema import json_schema
     suite.print_json(json_schema())
 
 

@@ -1,11 +1,13 @@
 """Documentation and JSON Schema come from the models and are current."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestrator import docs, schema
+from orchestrator.admin import accounts_schema
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 
@@ -16,15 +18,17 @@ def test_current(name: str) -> None:
     assert (DOCS / name).read_text(encoding="utf-8") == docs.files()[name]
 
 
-def test_modeline() -> None:
-    """The shipped services.yaml names the schema that lies in the tree."""
-    first = (DOCS.parent / "services.yaml").read_text(encoding="utf-8").splitlines()[0]
-    assert first == "# yaml-language-server: $schema=./docs/services.schema.json"
+@pytest.mark.parametrize("name", ["services", "accounts"])
+def test_modeline(name: str) -> None:
+    """Each shipped file names the schema that lies in the tree."""
+    first = (DOCS.parent / f"{name}.yaml").read_text(encoding="utf-8").splitlines()[0]
+    assert first == f"# yaml-language-server: $schema=./docs/{name}.schema.json"
 
 
-def test_every_key_is_described() -> None:
-    """Every key of the schema has a description, and no key is open to others."""
-    found = schema.json_schema()
+@pytest.mark.parametrize("json_schema", [schema.json_schema, accounts_schema.json_schema])
+def test_every_key_is_described(json_schema: Callable[[], dict[str, Any]]) -> None:
+    """Every key of a schema has a description, and no key is open to others."""
+    found = json_schema()
     assert found["$schema"] == schema.DIALECT
     parts: list[dict[str, Any]] = [found, *found["$defs"].values()]
     for part in parts:
@@ -32,9 +36,10 @@ def test_every_key_is_described() -> None:
         assert all(shape["description"] for shape in part["properties"].values())
 
 
-def test_references_lead_somewhere() -> None:
-    """Every reference inside the schema has its target."""
-    found = schema.json_schema()
+@pytest.mark.parametrize("json_schema", [schema.json_schema, accounts_schema.json_schema])
+def test_references_lead_somewhere(json_schema: Callable[[], dict[str, Any]]) -> None:
+    """Every reference inside a schema has its target."""
+    found = json_schema()
 
     def references(value: object) -> set[str]:
         if isinstance(value, dict):
