@@ -33,6 +33,11 @@ def folder(state_dir: Path) -> Path:
     return state_dir / "tls"
 
 
+def leaf(state_dir: Path) -> Path:
+    """The file with the certificate that services serve."""
+    return folder(state_dir) / "cert.pem"
+
+
 def due(state_dir: Path, hostname: str) -> str | None:
     """Why `ensure` would make a new leaf; None: it would do nothing."""
     tls = folder(state_dir)

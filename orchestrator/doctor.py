@@ -7,19 +7,16 @@ Guarantees: nothing is changed, and silence costs no more than `drift.find` wait
 
 import os
 from collections.abc import Collection, Iterable, Iterator
-from pathlib import Path
 
 from maillib import control
 from maillib.control import Verb
 from maillib.errors import Transient
-from maillib.settings.base import Json, load
-from maillib.settings.service import TlsFiles
-from orchestrator import drift, generation, observation, status
-from orchestrator.drift import Found, Layer
+from maillib.settings.base import Json
+from orchestrator import certificates, drift, generation, observation, status
+from orchestrator.drift import Found, Item, Layer
 from orchestrator.errors import Exit, GenerationDamaged
-from orchestrator.generation import Generation
 from orchestrator.observation import Observation, Supervisord
-from orchestrator.place import Place
+from orchestrator.place import AGENT, Place
 from orchestrator.preflight import tls
 from orchestrator.preflight.finding import Finding, Kind, Severity
 from orchestrator.status import ServiceStatus
@@ -36,8 +33,8 @@ DAMAGED = Kind(
 UNFINISHED = Kind(
     "apply-unfinished",
     Severity.WARNING,
-    "The apply that made the generation in force did not get to its end, or failed.",
-    "`postroom apply`",
+    "An apply was broken off, or is under way: services are of several generations.",
+    "`postroom apply` ends it",
 )
 SUPERVISORD_SILENT = Kind(
     "supervisord-silent",
@@ -53,7 +50,7 @@ SUPERVISORD_DOWN = Kind(
     "`postroom apply` starts it",
     Exit.NOT_AS_WANTED,
 )
-AGENT = Kind(
+AGENT_SILENT = Kind(
     "agent-silent",
     Severity.ERROR,
     "The agent does not run or does not answer: mail flows, but stops drain in the foreground, and stops by hand are "
@@ -125,6 +122,10 @@ NOT_ALL = Kind(
     "`postroom mailbox check --all` looks at every one",
 )
 
+_PROGRAMS = ("supervisord", AGENT)
+_BROKEN_OFF = "generations"
+"""Path of the item of `drift` that is about a change as a whole, not about a file."""
+
 
 def find(place: Place) -> Iterator[Finding]:
     """What is wrong with the suite in `place`."""
@@ -140,12 +141,11 @@ def find(place: Place) -> Iterator[Finding]:
         return
     expected = status.expected_from(resolved)
     now = control.now()
-    yield from _generation(held)
     yield from _supervision(place, found.observation)
     for name, wanted in expected.items():
         yield from _service(name, status.describe(wanted, found.observation.services[name], now))
     yield from _drift(found, expected)
-    yield from _certificate(held, resolved, now)
+    yield from _certificate(place, resolved, now)
     yield from _log(place)
 
 
@@ -156,27 +156,18 @@ def exit_code(findings: Iterable[Finding]) -> Exit:
     return next((code for code in order if code in codes), Exit.DONE)
 
 
-def _generation(held: Generation) -> Iterator[Finding]:
-    for name, what in held.damage().items():
-        yield DAMAGED.at((), f"generation {held.number}: {name}: {what}")
-    result = held.data(generation.RESULT)
-    outcome = result.get("outcome") if isinstance(result, dict) else None
-    if outcome != "applied":
-        yield UNFINISHED.at((), f"generation {held.number} is in force, its apply is {outcome or 'not finished'}")
-
-
 def _supervision(place: Place, seen: Observation) -> Iterator[Finding]:
     if seen.supervisord is Supervisord.NONE:
         yield SUPERVISORD_DOWN.at((), "supervisord does not run")
     elif seen.supervisord is not Supervisord.RUNNING:
         yield SUPERVISORD_SILENT.at((), f"supervisord is {seen.supervisord}")
     elif seen.agent is None or seen.agent.state is not ProgramState.RUNNING:
-        yield AGENT.at((), f"the agent is {seen.agent.state.lower() if seen.agent else 'not loaded'}")
+        yield AGENT_SILENT.at((), f"the agent is {seen.agent.state.lower() if seen.agent else 'not loaded'}")
     else:
         try:
             control.ask(control.agent_socket(place.run), {"verb": Verb.STATUS}, timeout_s=observation.ANSWER_S)
         except Transient as error:
-            yield AGENT.at((), str(error))
+            yield AGENT_SILENT.at((), str(error))
 
 
 def _service(name: str, row: ServiceStatus) -> Iterator[Finding]:
@@ -196,24 +187,23 @@ def _service(name: str, row: ServiceStatus) -> Iterator[Finding]:
 def _drift(found: Found, expected: Collection[str]) -> Iterator[Finding]:
     """What is not told already: the run state of services and of supervisord has findings of its own."""
     for item in found.items:
-        told = item.layer is Layer.RUN_STATE and (item.service is None or item.service in expected)
-        if item.layer is not Layer.FILES and not told:
-            kind = UNMANAGED if item.layer is Layer.UNMANAGED else DRIFT
-            where = ("services", item.service) if item.service in expected and item.service else ()
-            yield kind.at(where, item.said, item.mend)
+        if item.layer is Layer.RUN_STATE and item.service in (*expected, *_PROGRAMS):
+            continue
+        where = ("services", item.service) if item.service in expected and item.service else ()
+        yield _kind(item).at(where, item.said, item.mend)
 
 
-def _certificate(held: Generation, resolved: Json, now: float) -> Iterator[Finding]:
+def _kind(item: Item) -> Kind:
+    if item.layer is Layer.FILES:
+        return UNFINISHED if item.path == _BROKEN_OFF else DAMAGED
+    return UNMANAGED if item.layer is Layer.UNMANAGED else DRIFT
+
+
+def _certificate(place: Place, resolved: Json, now: float) -> Iterator[Finding]:
     """Of mode self-signed, which pre-flight leaves to apply."""
-    mode = resolved.get("tls") if isinstance(resolved, dict) else None
-    if not isinstance(resolved, dict) or not isinstance(mode, dict) or mode.get("mode") != "self-signed":
-        return
-    services = (held.service(name) for name in status.expected_from(resolved))
-    files = (service.get("tls") for service in services if isinstance(service, dict))
-    first = next((one for one in files if one is not None), None)
-    if first is not None:
-        certificate = Path(load(TlsFiles, first).certificate)
-        yield from tls.find_in(certificate, str(resolved.get("hostname")), now)
+    match resolved:
+        case {"hostname": str(hostname), "tls": {"mode": "self-signed"}}:
+            yield from tls.find_in(certificates.leaf(place.state_dir), hostname, now)
 
 
 def _log(place: Place) -> Iterator[Finding]:

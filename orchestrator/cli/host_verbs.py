@@ -54,6 +54,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 def _show(findings: "Sequence[Finding]", *, as_json: bool, well: str) -> None:
     from orchestrator.preflight import finding as finding_
 
+    findings = sorted(findings, key=lambda finding: [*finding_.Severity].index(finding.kind.severity))
     if as_json:
         suite.print_json(finding_.as_json(findings))
         return
