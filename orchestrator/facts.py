@@ -64,6 +64,13 @@ class Live:
         return float(drain) if isinstance(drain, (int, float)) else 0.0
 
     @property
+    def let_go(self) -> tuple[str, ...]:
+        """Listeners that its configuration has and its master has closed: another service was to take them."""
+        if not self.serving or self.listening is None:
+            return ()
+        return tuple(sorted({str(address) for address in portmoves.addresses(self.service)} - {*self.listening}))
+
+    @property
     def addresses(self) -> portmoves.Addresses:
         """That it holds now."""
         if not self.serving:

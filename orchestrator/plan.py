@@ -276,10 +276,10 @@ def _changed_section(wanted: Wanted, live: Live) -> Iterator[Difference]:
 
 
 def _closed_listeners(wanted: Wanted, live: Live) -> Iterator[Difference]:
-    """Listeners that were let go for another service which then did not come, as its configuration has them still."""
-    if live.serving and live.listening is not None:
-        declared = portmoves.addresses(live.service) & portmoves.addresses(wanted.service)
-        for address in _sorted(declared - live.addresses):
+    """Listeners that were let go for a service which then did not come, and are wanted still."""
+    still = {str(address) for address in portmoves.addresses(wanted.service)}
+    for address in live.let_go:
+        if address in still:
             yield Difference(f"/listening/{address}", False, True)
 
 

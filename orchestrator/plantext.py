@@ -60,7 +60,7 @@ def _sessions(effect: Effect) -> str:
 def _besides(action: Action) -> Iterator[str]:
     effect = action.effect
     if effect.drain_limit_s is not None and effect.sessions_now:
-        yield f"these may go on for {unit_text('seconds', effect.drain_limit_s)}"
+        yield f"drain limit {unit_text('seconds', effect.drain_limit_s)}"
     if effect.listeners_open:
         yield f"listens on {', '.join(effect.listeners_open)}"
     if effect.listeners_close:

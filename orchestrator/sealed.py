@@ -110,9 +110,10 @@ class Sealed:
         When that has nothing to do and the very same spec holds, it was applied already: that is not stale.
         """
         state_dir = Path(self.terms.state_dir)
-        moved = [*differences(self.observed, facts(world)), *differences(_accounts(self.plan), _accounts_of(todo))]
-        if not moved:
-            moved = [*differences(_lasting(self.plan), _lasting(plan.as_json(todo)))]
+        now = plan.as_json(todo)
+        moved = [*differences(self.observed, facts(world)), *differences(_accounts(self.plan), _accounts(now))]
+        if not moved:  # a service may be about to start, say
+            moved = [*differences(_actions(self.plan), _actions(now))]
         if moved and (todo.changes or not self._holds(state_dir)):
             since = datetime.fromisoformat(self.terms.made_at).timestamp()
             raise PlanStale([Moved(one, _last_act(one.path, state_dir, since)) for one in _named(moved)])
@@ -190,7 +191,7 @@ def _facts(live: Live) -> dict[str, Json]:
         "loaded": live.loaded,
         "state": "failed" if live.serving and live.state == "failed" else "running" if live.serving else "not running",
         "supervised": live.supervised,
-        "listening": [*sorted(map(str, live.addresses))],
+        "let_go": [*live.let_go],
         "program": live.code,
         "certificate": [*live.certificate],
         "section": {**live.section},
@@ -227,13 +228,20 @@ def _last_act(path: str, state_dir: Path, since: float) -> Entry | None:
 
 def _accounts(todo: Json) -> Json:
     """What a plan does to accounts, by their names."""
-    rows = todo.get("accounts") if isinstance(todo, Mapping) else None
-    lasting = [_lasting(row) for row in rows] if isinstance(rows, list) else []
-    return {"accounts": {f"{row['kind']} {row['name']}": row for row in lasting if isinstance(row, dict)}}
+    return {"accounts": {f"{row['kind']} {row['name']}": row for row in _rows(todo, "accounts")}}
 
 
-def _accounts_of(todo: Plan) -> Json:
-    return _accounts(plan.as_json(todo))
+def _actions(todo: Json) -> Json:
+    """What a plan does to services, by their names."""
+    return {"plan": {str(row["service"]): row for row in _rows(todo, "actions")}}
+
+
+def _rows(todo: Json, key: str) -> Iterator[dict[str, Json]]:
+    rows = todo.get(key) if isinstance(todo, Mapping) else None
+    for row in rows if isinstance(rows, list) else []:
+        lasting = _lasting(row)
+        if isinstance(lasting, dict):
+            yield lasting
 
 
 def _lasting(todo: Json) -> Json:
