@@ -7,6 +7,7 @@ Machine output goes to stdout, all else to stderr; an error of ours is one line 
 import importlib
 import os
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -85,11 +86,17 @@ def _options(
     context.obj = file
 
 
+@cache
+def _register_all() -> None:
+    """Once: tests call `main` more than once."""
+    for name in _GROUPS:
+        importlib.import_module(f"{__name__}.{name}").register(app)
+
+
 def main() -> int:
     """Entry of the `postroom` command. Returns the exit code."""
     os.umask(0o027)
-    for name in _GROUPS:
-        importlib.import_module(f"{__name__}.{name}").register(app)
+    _register_all()
     try:
         code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except UsageError as error:
