@@ -21,13 +21,14 @@ from maillib.errors import NotFound
 from maillib.settings.base import Json, load
 from maillib.settings.service import TlsFiles
 from maillib.version import code_digest
-from orchestrator import generation, observation, processes, status, survey
+from orchestrator import generation, locks, observation, processes, status, survey
 from orchestrator.asking import ask_all
-from orchestrator.differences import differences
+from orchestrator.differences import Difference, differences
 from orchestrator.errors import SupervisorDown, SupervisorFault
 from orchestrator.facts import Wanted
+from orchestrator.fields import SocketAddress
 from orchestrator.generation import Generation
-from orchestrator.observation import Observation, Supervisord
+from orchestrator.observation import Master, Observation, Supervisord
 from orchestrator.place import AGENT, AGENT_PACKAGES, Place
 from orchestrator.processes import Process
 from orchestrator.supervisor import Changes, Program, ProgramState, Supervisor
@@ -265,29 +266,13 @@ def _suite(facts: Facts) -> Iterator[Item]:
     seen, agent = facts.observation, facts.observation.agent
     if not seen.supervised:
         mend = "it ends when the last session has" if seen.supervisord is Supervisord.ENDING else f"{_APPLY} starts it"
-        yield Item(
-            layer=Layer.RUN_STATE,
-            service=None,
-            path="supervisord",
-            expected=Supervisord.RUNNING.value,
-            found=seen.supervisord.value,
-            mend=mend,
-        )
+        yield _state("supervisord", Supervisord.RUNNING, seen.supervisord, mend)
         return
     if agent is None or agent.state is not ProgramState.RUNNING:
-        found = agent.state.lower() if agent else "not loaded"
-        mend = f"{_APPLY} starts it"
-        yield Item(layer=Layer.RUN_STATE, service=None, path=AGENT, expected="running", found=found, mend=mend)
-    runs, found_code = facts.agent_code
-    if runs is not None and runs != found_code:
-        yield Item(
-            layer=Layer.REPORTED,
-            service=None,
-            path=f"{AGENT} /program",
-            expected=found_code,
-            found=runs,
-            mend=f"{_APPLY} restarts it",
-        )
+        yield _state(AGENT, "running", agent.state.lower() if agent else "not loaded", f"{_APPLY} starts it")
+    runs, code = facts.agent_code
+    if runs is not None and runs != code:
+        yield _report(AGENT, "/program", code, runs, "restart")
 
 
 def _loaded(facts: Facts) -> Iterator[Item]:
@@ -344,23 +329,39 @@ def _reported(facts: Facts, wanted: Wanted) -> Iterator[Item]:
     if master is None or not wanted.enabled:
         return
 
-    def item(path: str, expected: Json, found: Json, verb: str) -> Item:
-        mend = f"{_APPLY} {verb}s it"
-        return Item(layer=Layer.REPORTED, service=wanted.name, path=path, expected=expected, found=found, mend=mend)
-
     if master.digest != wanted.digest:
         runs = facts.running.get(wanted.name)
-        keys = differences(dict(wanted.service), runs) if isinstance(runs, Mapping) else ()
-        found = [item(key.path, key.before, key.after, "reload") for key in keys]
-        yield from found or [item("/digest", wanted.digest, master.digest, "reload")]
+        keys = [*differences(dict(wanted.service), runs)] if isinstance(runs, Mapping) else []
+        for key in keys or [Difference("/digest", wanted.digest, master.digest)]:
+            yield _report(wanted.name, key.path, key.before, key.after, "reload")
     if master.code != facts.code:
-        yield item("/program", facts.code, master.code, "restart")
+        yield _report(wanted.name, "/program", facts.code, master.code, "restart")
     certificate = facts.certificates.get(wanted.name)
     if certificate is not None and master.certificate is not None and certificate != master.certificate:
-        yield item("/tls/certificate", certificate, master.certificate, "reload")
+        yield _report(wanted.name, "/tls/certificate", certificate, master.certificate, "reload")
+    for address in _closed(wanted, master):
+        yield _report(wanted.name, f"/listening/{address}", True, False, "reload")
     for worker in master.workers:
         if worker.state == WorkerState.READY and worker.generation != master.generation:
-            yield item(f"/workers/{worker.pid}/generation", master.generation, worker.generation, "reload")
+            path = f"/workers/{worker.pid}/generation"
+            yield _report(wanted.name, path, master.generation, worker.generation, "reload")
+
+
+def _report(service: str, path: str, expected: Json, found: Json, verb: str) -> Item:
+    mend = f"{_APPLY} {verb}s it"
+    return Item(layer=Layer.REPORTED, service=service, path=path, expected=expected, found=found, mend=mend)
+
+
+def _closed(wanted: Wanted, master: Master) -> Iterator[SocketAddress]:
+    """Addresses that it should listen on, and let go for an exchange of ports that did not get to its end."""
+    if master.listening is None or master.digest != wanted.digest:
+        return
+    open_ = {SocketAddress.parse(address) for address in master.listening}
+    listen = wanted.service.get("listen")
+    for row in listen if isinstance(listen, list) else ():
+        address = SocketAddress(str(row["host"]), int(str(row["port"]))) if isinstance(row, Mapping) else None
+        if address is not None and address not in open_:
+            yield address
 
 
 def _run_state(facts: Facts, wanted: Wanted) -> Iterator[Item]:

@@ -9,6 +9,7 @@ Signals: SIGTERM drains; SIGINT and SIGHUP are ignored, the master decides.
 """
 
 import asyncio
+import contextlib
 import gc
 import os
 import resource
@@ -16,7 +17,7 @@ import signal
 import socket
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import uvloop
@@ -145,6 +146,15 @@ def _tls_context(certificate: int, key: int) -> ssl.SSLContext:
     return context
 
 
+@contextlib.contextmanager
+def _tolerant(what: str) -> Iterator[None]:
+    """A run directory that is gone, or a full disk, neither ends a worker nor keeps it from ending."""
+    try:
+        yield
+    except OSError as error:
+        maillog.problem(what=what, error=str(error))
+
+
 class Worker:
     """Serving, and the ways out of it."""
 
@@ -197,9 +207,10 @@ class Worker:
         await self._service.close()
         ended = Ended(pid=os.getpid(), finished=self._sessions_at_drain - cut, cut=cut)
         maillog.stopped(pid=ended.pid, finished=ended.finished, cut=ended.cut)
-        if self._sessions_at_drain:  # else nobody can be waiting to hear of it
-            control.write_ended(self._run, self._config.name, ended)
-        control.worker_record(self._run, self._config.name, os.getpid()).unlink(missing_ok=True)
+        with _tolerant("records of this worker"):
+            if self._sessions_at_drain:  # else nobody can be waiting to hear of it
+                control.write_ended(self._run, self._config.name, ended)
+            control.worker_record(self._run, self._config.name, os.getpid()).unlink(missing_ok=True)
         if work.cancelled():
             return 0
         if error := work.exception():
@@ -320,17 +331,16 @@ class Worker:
 
     def _enter(self, state: WorkerState) -> None:
         self._state = state
-        control.write_record(
-            self._run,
-            WorkerRecord(
-                pid=os.getpid(),
-                start_time=self._start_time,
-                service=self._config.name,
-                generation=self._setup.file.generation,
-                state=state,
-                deadline=self._deadline,
-            ),
+        record = WorkerRecord(
+            pid=os.getpid(),
+            start_time=self._start_time,
+            service=self._config.name,
+            generation=self._setup.file.generation,
+            state=state,
+            deadline=self._deadline,
         )
+        with _tolerant("record of this worker"):
+            control.write_record(self._run, record)
         if self._master is not None:
             channel.send(self._master, {"state": state})
 

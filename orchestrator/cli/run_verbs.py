@@ -143,7 +143,7 @@ def down(
     place = suite.place(context)
     if not place.state_dir.is_dir():
         return
-    with locks.exclusive(place.state_dir, "down", wait_s=READY_S):
+    with locks.exclusive(place.state_dir, "down", wait_s=READY_S, tell=suite.tell):
         names = {path.name for path in (place.run / "services").glob("*") if path.is_dir()}
         with suite.audited(place, "down", sorted(names), reason=reason):
             holds.announce_stop(place.state_dir, sorted(names), by=suite.actor("down"))
@@ -183,7 +183,7 @@ def _acting(context: typer.Context, verb: str, names: list[str], reason: str, ti
     timeout_s = READY_S if timeout is None else timeout
     with contextlib.ExitStack() as locked, suite.audited(place, verb, chosen, reason=reason):
         if verb != "stop":  # nothing may hold a stop up: apply leaves what is held meanwhile
-            locked.enter_context(locks.exclusive(place.state_dir, verb, wait_s=timeout_s))
+            locked.enter_context(locks.exclusive(place.state_dir, verb, wait_s=timeout_s, tell=suite.tell))
         act = _Act(
             place=place,
             names=in_order({name: _names(rows[name]["depends_on"]) for name in chosen}),

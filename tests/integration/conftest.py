@@ -10,16 +10,11 @@ from tests.support.mail_suite import MailSuite
 from tests.support.real_suite import RealSuite
 from tests.support.store_engines import OPENERS, Keeps, keep
 
-_LINE_SERVICE = Path(__file__).parents[1] / "support" / "line_service.py"
-
 
 @pytest.fixture
 def line_suite(tmp_path: Path) -> Iterator[RealSuite]:
     """A suite whose `pop` services speak lines only: for tests of the control plane alone."""
-    workers = tmp_path / "workers"
-    workers.mkdir()
-    (workers / "pop.py").symlink_to(_LINE_SERVICE)
-    suite = RealSuite(tmp_path, workers)
+    suite = RealSuite.of_lines(tmp_path)
     yield suite
     suite.take_down()
 

@@ -55,29 +55,6 @@ def test_a_start_by_hand_ends_a_hold(line_suite: RealSuite) -> None:
     eventually(lambda: not is_refused(ports["one"]), "serving")
 
 
-def test_restart_by_hand_is_no_hold(line_suite: RealSuite) -> None:
-    """`supervisorctl restart` is a stop and a start: nothing is held afterwards, `restart all` included."""
-    line_suite.apply_lines(one=[], two=["one"])
-    assert line_suite.supervisorctl("restart", "one").code == 0
-    assert line_suite.supervisorctl("restart", "all").code == 0
-    eventually(lambda: line_suite.run("status").code == 0, "all as wanted")
-    log = (line_suite.place.logs / "agent.log").read_text()
-    assert "hold-made" not in log
-
-
-def test_stop_all_by_hand_is_told_truly(line_suite: RealSuite) -> None:
-    """`stop all` stops the agent too; whoever starts it again finds the stopped services held."""
-    line_suite.apply_lines(one=[], two=[])
-    line_suite.supervisorctl("stop", "all")
-    rows = line_suite.status()
-    assert {row["state"] for row in rows.values()} == {"stopped"}
-    assert line_suite.run("status").code == 3
-    line_suite.supervisorctl("start", "agent")
-    eventually(lambda: all(row["hold"] is not None for row in line_suite.status().values()), "holds")
-    line_suite.supervisorctl("start", "all")
-    eventually(lambda: line_suite.run("status").code == 0, "all as wanted")
-
-
 def test_services_start_after_what_they_depend_on(line_suite: RealSuite) -> None:
     """When supervisord comes up, the agent starts each service once those it depends on are ready."""
     line_suite.apply_lines(three=["two"], two=["one"], one=[])

@@ -41,6 +41,14 @@ class RealSuite:
         script = [str(Path(__file__).with_name("with_workers.py")), str(workers)]
         self.command = [sys.executable, *script] if workers else [str(Path(sys.executable).with_name("postroom"))]
 
+    @classmethod
+    def of_lines(cls, folder: Path) -> "RealSuite":
+        """One whose `pop` services speak lines only: for tests of the control plane alone."""
+        workers = folder / "workers"
+        workers.mkdir()
+        (workers / "pop.py").symlink_to(Path(__file__).with_name("line_service.py"))
+        return cls(folder, workers)
+
     def write(self, spec: Mapping[str, Json]) -> None:
         """The spec; JSON is YAML."""
         self.spec_path.write_text(json.dumps({"version": 1, "hostname": "mail.example.test", **spec}))

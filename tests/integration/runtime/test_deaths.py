@@ -1,6 +1,7 @@
 """kill -9 of any process of a service: who goes on, who takes over."""
 
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_workers_without_a_master_close_the_port_after_a_while(program: Program)
         until(program.is_refused, "closed port")
         assert client.say("QUIT") == b"+OK QUIT\r\n"
     until(lambda: not program.records(), "end of the workers")
+
+
+def test_a_run_directory_that_is_removed_ends_nobody_and_keeps_nobody_from_ending(program: Program) -> None:
+    """Service and session go on without it; a stop still ends master and workers, and the log says what is missing."""
+    master = program.start()
+    with program.client() as client:
+        shutil.rmtree(program.run)
+        with program.client() as other:
+            assert other.say("QUIT") == b"+OK QUIT\r\n"
+        master.terminate()
+        until(program.is_refused, "refusal")
+        assert client.say("QUIT") == b"+OK QUIT\r\n"
+    assert master.wait(20) == 0
+    assert "record of this worker" in program.log
 
 
 def test_a_worker_that_keeps_dying_is_started_with_pauses(program: Program) -> None:
