@@ -198,10 +198,12 @@ def _edits(
 ) -> Iterator[Edit]:
     for action in actions:
         named = action.object
+        if not action.is_change:
+            continue
         written = found.live[named].written if named in found.live else declaration.written[named]
         if action.verb is Verb.REMOVE:
             yield remove(named, written)
-        elif action.is_change:
+        else:
             yield put(named, Entry(after[named], written))
             if any(change.field == PASSWORD for change in action.changes):
                 yield secrets[named]
