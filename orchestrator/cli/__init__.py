@@ -7,6 +7,7 @@ Machine output goes to stdout, all else to stderr; an error of ours is one line 
 import importlib
 import os
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated
@@ -19,23 +20,20 @@ from orchestrator import errors
 from orchestrator.errors import Exit
 from orchestrator.problems import SpecErrors
 
-_GROUPS = (
-    "spec_verbs",
-    "host_verbs",
-    "change_verbs",
-    "run_verbs",
-    "look_verbs",
-    "rehearse_verb",
-    "queue_verbs",
-    "mailbox_verbs",
-    "domain_verbs",
-    "account_verbs",
-    "export_verbs",
-    "alias_verbs",
-    "list_verbs",
-    "contact_verbs",
-    "retrieval_verbs",
+_VERBS = ("spec_verbs", "host_verbs", "change_verbs", "run_verbs", "look_verbs", "rehearse_verb")
+"""Modules of verbs that stand alone: `postroom apply`."""
+_NOUNS = (
+    "queue",
+    "mailbox",
+    "domain",
+    "account",
+    "export",
+    "alias",
+    "list",
+    "contact",
+    "retrieval",
 )
+"""Groups of verbs: `postroom queue show`; the module of each is NOUN_verbs."""
 
 EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
     (SpecErrors, Exit.BAD_SPEC),
@@ -87,18 +85,42 @@ def _options(
 
 
 @cache
-def _register_all() -> None:
+def _register(module: str) -> None:
     """Once: tests call `main` more than once."""
-    for name in _GROUPS:
-        importlib.import_module(f"{__name__}.{name}").register(app)
+    importlib.import_module(f"{__name__}.{module}").register(app)
+
+
+def _register_for(arguments: Sequence[str]) -> None:
+    """What `arguments` may mean: each verb costs a millisecond. For help, or for a mistake, all there are."""
+    named = _named(arguments)
+    if named in _NOUNS:
+        _register(f"{named}_verbs")
+        return
+    for module in _VERBS:
+        _register(module)
+    if named not in {getattr(command.callback, "__name__", None) for command in app.registered_commands}:
+        for noun in _NOUNS:
+            _register(f"{noun}_verbs")
+
+
+def _named(arguments: Sequence[str]) -> str | None:
+    """The verb, or the group of verbs: the first word that is no option."""
+    words = iter(arguments)
+    for word in words:
+        if word in ("-f", "--file"):
+            next(words, None)
+        elif not word.startswith("-"):
+            return word
+    return None
 
 
 def main() -> int:
     """Entry of the `postroom` command. Returns the exit code."""
     os.umask(0o027)
-    _register_all()
+    arguments = sys.argv[1:] or ["--help"]
+    _register_for(arguments)
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        code = app(arguments, standalone_mode=False)
     except UsageError as error:
         typer.echo(_usage_text(error.format_message()), err=True)
         return Exit.USAGE

@@ -60,6 +60,26 @@ def test_group_alone_prints_its_help(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert capsys.readouterr().err.startswith("Usage: postroom queue ")
 
 
+def test_a_file_may_be_named_like_a_verb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What follows -f is a file; the verb comes after it."""
+    monkeypatch.chdir(tmp_path)
+    assert _main(monkeypatch, "-f", "queue", "status") == 65
+    assert capsys.readouterr().err == "queue: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("noun", cli._NOUNS)
+def test_every_group_is_listed_and_found(
+    noun: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Help of the whole names it, and its own help is there."""
+    assert _main(monkeypatch, "--help") == 0
+    assert f"  {noun} " in capsys.readouterr().out
+    assert _main(monkeypatch, noun, "--help") == 0
+    assert f"Usage: postroom {noun} " in capsys.readouterr().out
+
+
 def test_unreadable_spec_is_65(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
