@@ -39,6 +39,7 @@ from maillib.ports.directory import (
     Account,
     AccountId,
     DirectoryEditor,
+    Domain,
     Edit,
     Entries,
     Resolution,
@@ -78,7 +79,7 @@ class EmbeddedDirectory(DirectoryEditor):
         self._fingerprint_key: bytes | None = None
         self._watch = Watch(path)
         self._version = self._watch.version()
-        self._ours: Answers[str, bool] = Answers(_DOMAINS)
+        self._domains: Answers[str, Domain] = Answers(_DOMAINS)
         self._default_domain: Answers[None, str] = Answers(1)
         self._resolutions: Answers[str, Resolution] = Answers(2 * _ACCOUNTS, weight=_weight)
         self._members: Answers[str, Resolution] = Answers(2 * _ACCOUNTS, weight=_weight)
@@ -86,13 +87,17 @@ class EmbeddedDirectory(DirectoryEditor):
         self._credentials: Answers[str, _Credentials] = Answers(_ACCOUNTS)
 
     async def is_local(self, domain: str) -> bool:
-        return await self._answer(self._ours, domain, lambda snapshot: snapshot.is_ours(domain) or None) is not None
+        found = await self._domain(domain)
+        return found is not None and found.enabled
+
+    async def _domain(self, name: str) -> Domain | None:
+        return await self._answer(self._domains, name, lambda snapshot: snapshot.domain(name))
 
     async def default_domain(self) -> str | None:
         return await self._answer(self._default_domain, None, Snapshot.default_domain)
 
     async def resolve(self, address: Address) -> Resolution:
-        if not await self.is_local(address.domain):
+        if await self._domain(address.domain) is None:
             return Resolution((), (address,))
         found = await self._answer(
             self._resolutions, address.key, lambda snapshot: _or_none(lambda: expand(address, snapshot))
@@ -214,7 +219,7 @@ class EmbeddedDirectory(DirectoryEditor):
         if version is not None and version != self._version:
             self._version = version
             for answers in (
-                self._ours,
+                self._domains,
                 self._default_domain,
                 self._resolutions,
                 self._members,
@@ -247,8 +252,8 @@ class _Credentials:
 
 def _credentials(address: Address, snapshot: Snapshot) -> _Credentials | None:
     """The account that may log in as `address`, and what is kept of its password."""
-    account = snapshot.entry(address) if snapshot.is_ours(address.domain) else None
-    if not isinstance(account, Account) or not account.enabled:
+    domain, account = snapshot.domain(address.domain), snapshot.entry(address)
+    if domain is None or not domain.enabled or not isinstance(account, Account) or not account.enabled:
         return None
     stored = snapshot.stored(account.id)
     return None if stored is None else _Credentials(account, stored)

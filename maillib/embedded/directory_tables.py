@@ -30,13 +30,9 @@ class Snapshot:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._sql = connection
 
-    def is_ours(self, domain: str) -> bool:
-        found = self._sql.execute("SELECT 1 FROM domain WHERE name = ? AND enabled", (domain,)).fetchone()
-        return found is not None
-
-    def domain(self, name: str) -> Domain:
+    def domain(self, name: str) -> Domain | None:
         row = self._sql.execute(f"SELECT {_DOMAIN} FROM domain WHERE name = ?", (name,)).fetchone()  # noqa: S608
-        return _domain(row)
+        return None if row is None else _domain(row)
 
     def entry(self, address: Address) -> Entry | None:
         place = (address.domain, local_key(address.local))

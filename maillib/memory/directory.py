@@ -50,13 +50,13 @@ class _State:
     removed: dict[str, Account] = field(default_factory=dict)
     passwords: dict[AccountId, StoredPassword] = field(default_factory=dict)
 
-    # as a Book
-
     def is_ours(self, domain: str) -> bool:
         return domain in self.domains and self.domains[domain].enabled
 
-    def domain(self, name: str) -> Domain:
-        return self.domains[name]
+    # as a Book
+
+    def domain(self, name: str) -> Domain | None:
+        return self.domains.get(name)
 
     def entry(self, address: Address) -> Entry | None:
         found = [

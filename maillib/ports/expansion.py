@@ -1,7 +1,8 @@
 """How an address expands: one rule for every engine of the Directory.
 
 An alias is replaced by its targets, in their order, until accounts, lists and addresses elsewhere are left. Targets
-that nobody has any more are passed over, and a circle ends at an address already seen.
+that nobody has any more are passed over, and a circle ends at an address already seen. In a domain that is disabled
+nobody has an address.
 
 Some addresses always lead to somebody who reads:
 - `postmaster` of a domain of ours (RFC 5321 §4.5.1): to what has that name; else to whom the domain names; else, and
@@ -32,12 +33,9 @@ Entry = Account | Alias | MailingList
 
 
 class Book(Protocol):
-    """What expansion asks of an engine, all of it about one moment."""
+    """What expansion asks of an engine, all of it about one moment; disabled or not, unless it says otherwise."""
 
-    def is_ours(self, domain: str) -> bool: ...
-
-    def domain(self, name: str) -> Domain:
-        """Of ours."""
+    def domain(self, name: str) -> Domain | None: ...
 
     def entry(self, address: Address) -> Entry | None:
         """What has the address; where that are several, the one that is enabled."""
@@ -48,14 +46,17 @@ class Book(Protocol):
 
 def expand(address: Address, book: Book) -> Resolution:
     """Raises NotFound when nobody has the address."""
-    if not book.is_ours(address.domain):
+    domain = book.domain(address.domain)
+    if domain is None:
         return Resolution((), (address,))
+    if not domain.enabled:
+        raise NotFound(f"{domain.name} is disabled")
     always = local_key(address.local) in ROLES or _owned(address, book) is not None
     found = _walk([address], book, through_lists=always)
     if not _is_somebody(found) and always:
         found = _postmaster(address.domain, book)
     elif not _is_somebody(found) and not _is_had(address, book):
-        found = _walk(book.domain(address.domain).catch_all, book, is_caught=True)
+        found = _walk(domain.catch_all, book, is_caught=True)
     if not _is_somebody(found):
         raise NotFound(f"nobody has the address {address}")
     return found
@@ -63,8 +64,8 @@ def expand(address: Address, book: Book) -> Resolution:
 
 def expand_members(address: Address, book: Book) -> Resolution:
     """Whom mail of a list goes to; lists among its members stand for their own. Raises NotFound."""
-    found = book.entry(address) if book.is_ours(address.domain) else None
-    if not isinstance(found, MailingList) or not found.enabled:
+    domain, found = book.domain(address.domain), book.entry(address)
+    if domain is None or not domain.enabled or not isinstance(found, MailingList) or not found.enabled:
         raise NotFound(f"there is no list {address}")
     return _walk(found.members, book, through_lists=True, seen={address.key})
 
@@ -115,8 +116,11 @@ def _walk(
         if here.key in passed:
             continue
         passed.add(here.key)
-        if not book.is_ours(here.domain):
+        domain = book.domain(here.domain)
+        if domain is None:
             remote.append(here)
+            continue
+        if not domain.enabled:
             continue
         match book.entry(here):
             case Account(enabled=True) as account:
@@ -128,20 +132,19 @@ def _walk(
             case MailingList(enabled=True) as mailing_list:
                 waiting += reversed(mailing_list.members)
             case _:
-                waiting += reversed(_instead(here, book))
+                waiting += reversed(_instead(here, domain, book))
     return Resolution(tuple(accounts.values()), tuple(remote), tuple(lists), is_caught)
 
 
-def _instead(address: Address, book: Book) -> Sequence[Address]:
-    """Where mail goes for an address that no enabled entry has."""
+def _instead(address: Address, domain: Domain, book: Book) -> Sequence[Address]:
+    """Where mail goes for an address of `domain` that no enabled entry has."""
     postmaster = Address(POSTMASTER, address.domain)
     if (mailing_list := _owned(address, book)) is not None:
         return mailing_list.owners or (postmaster,)
     if address.key == postmaster.key:
-        named = book.domain(address.domain).postmaster
-        if named is not None:
-            return (Address(named, address.domain),)
-        first = book.first_account(address.domain)
+        if domain.postmaster is not None:
+            return (Address(domain.postmaster, domain.name),)
+        first = book.first_account(domain.name)
         return () if first is None else (first.address,)
     return (postmaster,) if local_key(address.local) in ROLES else ()
 

@@ -56,6 +56,28 @@ def test_domains(keeps: Keeps) -> None:
     keeps(promise)
 
 
+def test_disabled_domain(keeps: Keeps) -> None:
+    """Nobody has an address in a disabled domain, nobody logs in there, and what leads there is passed over."""
+
+    async def promise(directory: DirectoryEditor) -> None:
+        await with_accounts(directory, "alice")
+        await directory.edit([Domain(name="off.test")])
+        bob = await directory.add_account(at("bob@off.test"), "secret")
+        await directory.add_alias(at("both"), [at("bob@off.test"), at("alice")])
+        await directory.edit([Domain(name="off.test", enabled=False, catch_all=(at("alice"),))])
+        for address in ("bob", "anything", "postmaster"):
+            with pytest.raises(NotFound):
+                await directory.resolve(at(f"{address}@off.test"))
+        with pytest.raises(AuthenticationFailed):
+            await directory.authenticate("bob@off.test", "secret", service="pop")
+        assert not await directory.may_send_as(bob.id, at("bob@off.test"))
+        assert await targets(directory, "both") == ["alice@example.test"]
+        await directory.edit([Domain(name="off.test")])
+        assert await targets(directory, "both") == ["bob@off.test", "alice@example.test"]
+
+    keeps(promise)
+
+
 def test_domain_in_use(keeps: Keeps) -> None:
     """A domain with accounts or aliases is not removed; removed accounts whose mail is kept do not hold it."""
 

@@ -35,7 +35,8 @@ Tls = Literal["none", "starttls", "implicit"]
 async def furnish(directory: MemoryDirectory) -> None:
     """alice, who also is postmaster, bob, zoë, carol (disabled); aliases: sales of alice and a partner elsewhere,
     partner of that one, crew of the list team; lists: team of alice and that partner, news (owners write), open
-    (anyone does), which all have alice and belong to bob, gone (disabled); caught.test, which alice gets mail for.
+    (anyone does), which all have alice and belong to bob, gone (disabled); caught.test, which alice gets mail for;
+    off.test, which is disabled.
     """
     await directory.add_domain("example.test")
     for name in ("alice", "bob", "zoë"):
@@ -61,6 +62,7 @@ async def furnish(directory: MemoryDirectory) -> None:
             PutAccount(address=Address("carol", "example.test"), enabled=False),
             Domain(name="caught.test", catch_all=(alice,)),
             PutAccount(address=Address("carol", "caught.test"), enabled=False),
+            Domain(name="off.test", enabled=False),
         ]
     )
 
