@@ -14,6 +14,7 @@ from orchestrator.place import Place
 from orchestrator.preflight import clock, open_files, ports, programs, space, state_dir, tls, users
 from orchestrator.preflight import host as host_
 from orchestrator.preflight.finding import Finding, located
+from orchestrator.preflight.listening import Sockets
 from orchestrator.spec import Spec
 
 
@@ -39,13 +40,13 @@ def find(spec: Spec) -> list[Finding]:
 def _find(spec: Spec) -> Iterator[Finding]:
     from orchestrator import processes
 
-    host = host_.look()
+    host, sockets = host_.look(), Sockets()
     ours = {process.pid for process in processes.of_suite(Place(spec.state_dir))}
     yield from state_dir.find(spec, host)
     yield from space.find(spec)
     yield from clock.find(spec, host)
-    yield from programs.find(spec, ours)
+    yield from programs.find(spec, sockets, ours)
     yield from users.find(spec, host)
     yield from open_files.find(spec, host)
-    yield from ports.find(spec, host, ours)
+    yield from ports.find(spec, host, sockets, ours)
     yield from tls.find(spec, host)

@@ -6,14 +6,16 @@ import itertools
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from orchestrator.preflight.host import user_name
 
 _LISTEN = "0A"
 """State of a listening socket in /proc/net/tcp. tcp_states.h of Linux."""
+_UNIX = Path("/proc/net/unix")
 _UNIX_LISTENS = "00010000"
 """Flags of a listening socket in /proc/net/unix: __SO_ACCEPTCON of Linux."""
 _TABLES = ((Path("/proc/net/tcp"), socket.AF_INET), (Path("/proc/net/tcp6"), socket.AF_INET6))
@@ -41,44 +43,50 @@ class Endpoint:
         return self.host == "::" and ":" not in host
 
 
-def endpoints(port: int) -> list[Endpoint]:
-    """The sockets that listen on `port`."""
-    found = []
-    for table, family in _TABLES:
-        for fields in _rows(table):
-            host, _, number = fields[1].rpartition(":")
-            if fields[3] == _LISTEN and int(number, 16) == port:
-                found.append(Endpoint(_address(host, family), port, int(fields[7]), int(fields[9])))
-    return found
+class Sockets:
+    """One look at the sockets of this host, taken where it is first needed: to look for each port anew would cost a
+    walk through the descriptors of every process."""
 
+    @cached_property
+    def _endpoints(self) -> Mapping[int, Sequence[Endpoint]]:
+        """By port."""
+        found: dict[int, list[Endpoint]] = {}
+        for table, family in _TABLES:
+            for fields in _rows(table):
+                if fields[3] == _LISTEN:
+                    host, _, number = fields[1].rpartition(":")
+                    endpoint = Endpoint(_address(host, family), int(number, 16), int(fields[7]), int(fields[9]))
+                    found.setdefault(endpoint.port, []).append(endpoint)
+        return found
 
-def in_the_way(host: str, port: int) -> list[Endpoint]:
-    """Of the sockets that listen on `port`, those that keep others from `host`."""
-    found = endpoints(port)
-    return [one for one in found if one.is_in_the_way_of(host)] or [
-        one for one in found if one.may_be_in_the_way_of(host)
-    ]
+    @cached_property
+    def _holders(self) -> Mapping[str, Set[int]]:
+        """Pids by what their descriptors lead to, as far as this user may see them."""
+        found: dict[str, set[int]] = {}
+        for pid in _pids():
+            for target in _descriptors(pid):
+                found.setdefault(target, set()).add(pid)
+        return found
 
+    def in_the_way(self, host: str, port: int) -> Sequence[Endpoint]:
+        """Of the sockets that listen on `port`, those that keep others from `host`."""
+        found = self._endpoints.get(port, ())
+        return [one for one in found if one.is_in_the_way_of(host)] or [
+            one for one in found if one.may_be_in_the_way_of(host)
+        ]
 
-def holders(endpoint: Endpoint) -> set[int]:
-    """Pids of the processes that have the socket; empty when they are another user's and this is not root."""
-    wanted = f"socket:[{endpoint.inode}]"
-    return {pid for pid in _pids() if wanted in _descriptors(pid)}
+    def holders(self, inode: int) -> Set[int]:
+        """Pids of the processes that have a socket; empty when they are another user's and this is not root."""
+        return self._holders.get(f"socket:[{inode}]", frozenset())
 
+    def unix_holders(self, path: Path) -> Set[int]:
+        """Pids of the processes that have the unix socket that listens at `path`, as far as this user may see them."""
+        wanted = (int(row[6]) for row in _rows(_UNIX) if row[7:] == [os.fspath(path)] and row[3] == _UNIX_LISTENS)
+        return frozenset().union(*map(self.holders, wanted))
 
-def unix_holders(path: Path) -> set[int]:
-    """Pids of the processes that have the unix socket that listens at `path`, as far as this user may see them."""
-    table = Path("/proc/net/unix")
-    rows = table.read_text(errors="surrogateescape").splitlines()[1:] if table.exists() else []
-    fields = [row.split(maxsplit=7) for row in rows]
-    wanted = {f"socket:[{row[6]}]" for row in fields if row[7:] == [os.fspath(path)] and row[3] == _UNIX_LISTENS}
-    return {pid for pid in _pids() if wanted & _descriptors(pid)} if wanted else set()
-
-
-def is_listening(pid: int) -> bool:
-    """Whether a process has a socket that listens on the network."""
-    own = _descriptors(pid)
-    return any(f"socket:[{row[9]}]" in own for table, _ in _TABLES for row in _rows(table) if row[3] == _LISTEN)
+    def is_listening(self, pid: int) -> bool:
+        """Whether a process has a socket that listens on the network."""
+        return any(pid in self.holders(one.inode) for found in self._endpoints.values() for one in found)
 
 
 def name(pid: int) -> str:
@@ -121,8 +129,9 @@ def _address(text: str, family: socket.AddressFamily) -> str:
 
 
 def _rows(table: Path) -> list[list[str]]:
-    lines = table.read_text().splitlines()[1:] if table.exists() else []
-    return [line.split() for line in lines]
+    """A path at the end of a row may have spaces; no other field has."""
+    lines = table.read_text(errors="surrogateescape").splitlines()[1:] if table.exists() else []
+    return [line.split(maxsplit=7 if table == _UNIX else -1) for line in lines]
 
 
 def _pids() -> Iterator[int]:

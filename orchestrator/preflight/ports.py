@@ -5,7 +5,6 @@ same apply, since a spec has each port once.
 """
 
 import errno
-import os
 import socket
 from collections.abc import Iterator, Set
 
@@ -13,7 +12,7 @@ from maillib.settings.service import Listener
 from orchestrator.preflight import listening
 from orchestrator.preflight.finding import Finding, Kind, Severity
 from orchestrator.preflight.host import Host, user_name
-from orchestrator.preflight.listening import Endpoint
+from orchestrator.preflight.listening import Endpoint, Sockets
 from orchestrator.problems import Where
 from orchestrator.spec import Spec
 
@@ -47,18 +46,21 @@ UNUSABLE = Kind(
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - the spec wants every address
 
 
-def find(spec: Spec, host: Host, ours: Set[int]) -> Iterator[Finding]:
+def find(spec: Spec, host: Host, sockets: Sockets, ours: Set[int]) -> Iterator[Finding]:
     """`ours`: the processes of this suite."""
     for name, service in spec.services.items():
         for number, listener in enumerate(service.config.listen if service.enabled else ()):
             where = ("services", name, "listen", number, "address")
-            yield from _find(where, listener, host, ours)
+            yield from _find(where, listener, host, sockets, ours)
 
 
-def _find(where: Where, listener: Listener, host: Host, ours: Set[int]) -> Iterator[Finding]:
+def _find(where: Where, listener: Listener, host: Host, sockets: Sockets, ours: Set[int]) -> Iterator[Finding]:
     for address in [listener.host] if listener.host else WILDCARDS:
         error = _bind(address, listener.port)
-        finding = None if error is None else _why(where, error, address, listener, host, ours)
+        if error is not None and error.errno == errno.EADDRINUSE:
+            finding = _taken(where, address, listener, sockets, ours)
+        else:
+            finding = None if error is None else _refused(where, error, listener, host)
         if finding is not None and _bind(address, listener.port) is not None:  # else its holder was about to let it go
             yield finding
             return
@@ -78,14 +80,10 @@ def _bind(host: str, port: int) -> OSError | None:
     return None
 
 
-def _why(where: Where, error: OSError, address: str, listener: Listener, host: Host, ours: Set[int]) -> Finding | None:
+def _refused(where: Where, error: OSError, listener: Listener, host: Host) -> Finding | None:
     match error.errno:
-        case errno.EADDRINUSE:
-            return _taken(where, address, listener, ours)
-        case errno.EACCES | errno.EPERM:
-            return privileged(where, listener, host) or UNUSABLE.at(
-                where, f"{listener.address} cannot be bound: {os.strerror(error.errno)}"
-            )
+        case errno.EACCES | errno.EPERM if missing := privileged(where, listener, host):
+            return missing
         case errno.EADDRNOTAVAIL:
             return NO_ADDRESS.at(where, f"{listener.address} is no address of this host")
         case errno.EAFNOSUPPORT if not listener.host:
@@ -104,13 +102,16 @@ def privileged(where: Where, listener: Listener, host: Host) -> Finding | None:
     )
 
 
-def _taken(where: Where, address: str, listener: Listener, ours: Set[int]) -> Finding | None:
-    for endpoint in listening.in_the_way(address, listener.port):
-        pids = listening.holders(endpoint)
-        if not pids or not pids <= ours:
-            said = f"port {listener.port} of {listener.address} is taken by {_named(sorted(pids - ours), endpoint)}"
+def _taken(where: Where, address: str, listener: Listener, sockets: Sockets, ours: Set[int]) -> Finding | None:
+    in_the_way = sockets.in_the_way(address, listener.port)
+    for endpoint in in_the_way:
+        pids = sockets.holders(endpoint.inode)
+        if not pids & ours:  # who shares a socket of ours has inherited it
+            said = f"port {listener.port} of {listener.address} is taken by {_named(sorted(pids), endpoint)}"
             return TAKEN.at(where, said)
-    return None  # by us; or it was just let go
+    if in_the_way:
+        return None  # by us
+    return TAKEN.at(where, f"port {listener.port} of {listener.address} is taken by a process that does not listen")
 
 
 def _named(pids: list[int], endpoint: Endpoint) -> str:

@@ -9,6 +9,7 @@ from orchestrator import resources
 from orchestrator.place import Place
 from orchestrator.preflight import listening
 from orchestrator.preflight.finding import Finding, Kind, Severity
+from orchestrator.preflight.listening import Sockets
 from orchestrator.spec import Spec
 
 NO_MODULE = Kind(
@@ -52,7 +53,7 @@ _MODULES = ("argon2", "cryptography", "jinja2", "supervisor", "uvloop")
 _VERSION = "4.3."
 
 
-def find(spec: Spec, ours: Set[int]) -> Iterator[Finding]:
+def find(spec: Spec, sockets: Sockets, ours: Set[int]) -> Iterator[Finding]:
     programs = resources.programs()
     if not os.access(programs.python, os.X_OK):
         yield INTERPRETER.at((), f"{programs.python} cannot be executed")
@@ -68,7 +69,7 @@ def find(spec: Spec, ours: Set[int]) -> Iterator[Finding]:
     version = supervisor_version()
     if version is not None and not version.startswith(_VERSION):
         yield SUPERVISOR_VERSION.at((), f"supervisor {version} is installed")
-    yield from _running(Place(spec.state_dir), ours)
+    yield from _running(Place(spec.state_dir), sockets, ours)
 
 
 def supervisor_version() -> str | None:
@@ -81,10 +82,10 @@ def supervisor_version() -> str | None:
     return None
 
 
-def _running(place: Place, ours: Set[int]) -> Iterator[Finding]:
-    for pid in listening.unix_holders(place.supervisor):
+def _running(place: Place, sockets: Sockets, ours: Set[int]) -> Iterator[Finding]:
+    for pid in sockets.unix_holders(place.supervisor):
         if pid not in ours:
             said = f"{listening.name(pid)} answers at {place.supervisor}; it is no supervisord of this suite"
             yield FOREIGN.at((), said)
-        elif listening.is_listening(pid):
+        elif sockets.is_listening(pid):
             yield INET.at((), f"supervisord (pid {pid}) listens on the network")

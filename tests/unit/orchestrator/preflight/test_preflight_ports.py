@@ -15,6 +15,7 @@ from orchestrator import generation, processes
 from orchestrator.place import Place
 from orchestrator.preflight import host, listening, ports
 from orchestrator.preflight.host import Host
+from orchestrator.preflight.listening import Sockets
 from orchestrator.spec import Spec, read
 from tests.support.real_suite import free_ports
 
@@ -32,7 +33,7 @@ def spec(folder: Path, address: str) -> Spec:
 
 def messages(wanted: Spec) -> list[str]:
     ours = {process.pid for process in processes.of_suite(Place(wanted.state_dir))}
-    return [finding.message for finding in ports.find(wanted, host.look(), ours)]
+    return [finding.message for finding in ports.find(wanted, host.look(), Sockets(), ours)]
 
 
 @contextmanager
@@ -80,6 +81,14 @@ def test_port_of_another_suite_names_its_place(tmp_path: Path) -> None:
         [message] = messages(spec(tmp_path, f"127.0.0.1:{port}"))
     assert f"pid {pid} (" in message and f"user {host.user_name(os.geteuid())}" in message
     assert f"of the suite in {other}" in message
+
+
+def test_port_that_is_bound_and_not_listened_on(tmp_path: Path) -> None:
+    """It is as taken as any, though nobody can be named."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        [message] = messages(spec(tmp_path, f"127.0.0.1:{bound.getsockname()[1]}"))
+    assert "does not listen" in message
 
 
 def test_strange_command_line_stays_on_one_line() -> None:
