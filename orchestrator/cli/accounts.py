@@ -50,7 +50,9 @@ class DeclaredAccounts:
                 finding
                 for named, source in self.declaration.secrets.items()
                 if isinstance(source, SecretRef)
-                for finding in secretrefs.find(places[named], source, check_password)
+                for finding in secretrefs.find(
+                    places[named], source, check_password if named.kind == "account" else None
+                )
             )
             yield from located(found, self.declaration.path, self.declaration.text.encode())
 

@@ -35,8 +35,8 @@ OPEN = Kind(
 )
 
 
-def find(where: Where, ref: SecretRef, usable: Callable[[str], None]) -> Iterator[Finding]:
-    """`usable` raises MailError for a secret that does not do for its purpose."""
+def find(where: Where, ref: SecretRef, usable: Callable[[str], None] | None) -> Iterator[Finding]:
+    """`usable` raises MailError for a secret that does not do for its purpose; None: any does."""
     try:
         text = ref.read()
     except SecretUnreadable as error:
@@ -46,7 +46,8 @@ def find(where: Where, ref: SecretRef, usable: Callable[[str], None]) -> Iterato
         yield EMPTY.at(where, f"{ref} is empty")
         return
     try:
-        usable(text)
+        if usable is not None:
+            usable(text)
     except MailError as error:
         yield UNUSABLE.at(where, f"{ref}: {error}")
     if ref.source == "file":
