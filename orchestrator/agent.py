@@ -170,9 +170,14 @@ class Agent:
     # Boot
 
     def _dependencies(self) -> dict[str, tuple[str, ...]]:
-        """Enabled services of the generation in force, and what each depends on."""
-        held = generation.current(self._state_dir)
-        resolved = held.data("resolved.json") if held is not None else None
+        """Services of the generation in force, and what each depends on: nothing where it is damaged."""
+        try:
+            held = generation.current(self._state_dir)
+            resolved = held.data(generation.RESOLVED) if held is not None else None
+        except MailError as error:
+            maillog.problem(what="generation in force", error=str(error))
+            names = generation.folder(self._state_dir).glob("live/*.json")
+            return {path.stem: () for path in names}
         services = resolved.get("services") if isinstance(resolved, dict) else None
         if not isinstance(services, dict):
             return {}

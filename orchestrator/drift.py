@@ -10,19 +10,18 @@ after. How the spec differs from the generation is what `plan` says.
 
 import configparser
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from configparser import RawConfigParser
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 from maillib import control
-from maillib.control import Verb, WorkerState
-from maillib.errors import NotFound
-from maillib.settings.base import Json, load
-from maillib.settings.service import TlsFiles
+from maillib.control import WorkerState
+from maillib.errors import MailError, NotFound
+from maillib.settings.base import Json
 from maillib.version import code_digest
 from orchestrator import generation, locks, observation, processes, status, survey
-from orchestrator.asking import ask_all
+from orchestrator.admin.ownership import AccountAction
 from orchestrator.differences import Difference, differences
 from orchestrator.errors import SupervisorDown, SupervisorFault
 from orchestrator.facts import Wanted
@@ -52,6 +51,7 @@ class Layer(StrEnum):
     RUN_STATE = "run-state"
     UNMANAGED = "unmanaged"
     STRAY = "stray"
+    ACCOUNTS = "accounts"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +119,9 @@ class Facts:
     """Digest of what the agent runs, None where it does not answer; and of what is on disk."""
     running: Mapping[str, Json] = field(default_factory=dict)
     """What the master of a service was told, where that generation is still there."""
-    certificates: Mapping[str, str] = field(default_factory=dict)
+    accounts: Sequence[AccountAction] | str = ()
+    """What an apply of the same declaration would do to accounts; why nobody can tell."""
+    certificates: Mapping[str, str | None] = field(default_factory=dict)
     """Service to digest of its certificate's file."""
 
 
@@ -138,19 +140,24 @@ class Found:
         }
 
 
-def find(place: Place) -> Found:
+Undone = Callable[[Path], Sequence[AccountAction]]
+"""What an apply of the same declaration would do to accounts. Given from outside: only administration touches the
+store. Raises MailError."""
+
+
+def find(place: Place, undone: Undone = lambda _: ()) -> Found:
     """Look and compare. Raises NotFound before the first apply."""
     held = generation.current(place.state_dir)
     if held is None:
         raise NotFound(f"nothing is applied in {place.state_dir} yet; {_APPLY} does it")
-    facts = look(place, held)
+    facts = look(place, held, undone)
     return Found(generation=held.number, observation=facts.observation, items=tuple(compare(facts)))
 
 
 # Looking
 
 
-def look(place: Place, held: Generation) -> Facts:
+def look(place: Place, held: Generation, undone: Undone) -> Facts:
     damage = held.damage()
     wanted = _wanted(held, damage)
     seen = observation.observe(place, [one.name for one in wanted or ()])
@@ -173,13 +180,14 @@ def look(place: Place, held: Generation) -> Facts:
         supervisord_pid=supervisord_pid,
         processes={process.pid: process for process in processes.of_suite(place)},
         code=code_digest(),
-        agent_code=(_agent_code(place), code_digest(*AGENT_PACKAGES)),
+        agent_code=(survey.agent_code(place), code_digest(*AGENT_PACKAGES)),
         running={
             name: before.service(name)
             for name, one in seen.services.items()
             if one.master is not None and (before := generation.numbered(place.state_dir, one.master.generation))
         },
-        certificates=_certificates(wanted or ()),
+        accounts=_try(undone, place),
+        certificates={one.name: survey.certificate(dict(one.service)) for one in wanted or ()},
     )
 
 
@@ -202,30 +210,19 @@ def _ask_supervisord(place: Place) -> tuple[Changes | str | None, int | None]:
         return None, None
 
 
-def _agent_code(place: Place) -> str | None:
-    """None: it does not answer."""
-    answers = ask_all([control.agent_socket(place.run)], {"verb": Verb.STATUS}, timeout_s=observation.ANSWER_S)
-    return next((str(answer.get("code")) for answer in answers.values()), None)
+def _try(undone: Undone, place: Place) -> Sequence[AccountAction] | str:
+    try:
+        return undone(place.state_dir)
+    except MailError as error:
+        return str(error)
 
 
 def _sections(held: Generation) -> dict[str, dict[str, str]]:
     """Of the configuration as it is on disk now; empty when it is none."""
-    parser = RawConfigParser(delimiters=("=",), comment_prefixes=(";", "#"), strict=False)
     try:
-        parser.read_string(held.text(_CONFIGURATION) or "")
-    except configparser.Error:
+        return survey.sections_of(held.text(_CONFIGURATION) or "")
+    except (configparser.Error, MailError):
         return {}  # supervisord refuses it too, and says so
-    return {name: dict(parser.items(name)) for name in parser.sections()}
-
-
-def _certificates(wanted: Sequence[Wanted]) -> dict[str, str]:
-    found = {}
-    for one in wanted:
-        if (files := one.service.get("tls")) is not None:
-            digest = load(TlsFiles, files).certificate_digest()
-            if digest is not None:
-                found[one.name] = digest
-    return found
 
 
 # Comparing
@@ -245,6 +242,7 @@ def compare(facts: Facts) -> Iterator[Item]:
         yield from _undeclared(facts, facts.wanted)
     yield from _unmanaged(facts)
     yield from _stray(facts)
+    yield from _accounts(facts.accounts)
 
 
 def _files(facts: Facts) -> Iterator[Item]:
@@ -435,6 +433,19 @@ def _stray(facts: Facts) -> Iterator[Item]:
             yield _process(
                 None, pid, f"a process that nobody looks after: {' '.join(process.command)}", f"`kill {pid}`"
             )
+
+
+def _accounts(found: Sequence[AccountAction] | str) -> Iterator[Item]:
+    """Declared objects that were removed by hand. A value that a person has changed is theirs: no drift."""
+    if isinstance(found, str):
+        yield _account("directory", "readable", found, "`postroom check` and `postroom doctor` say more")
+        return
+    for action in found:
+        yield _account(str(action.object), "as declared", action.reason, f"{_APPLY} does: {action.verb}")
+
+
+def _account(path: str, expected: str, found: str, mend: str) -> Item:
+    return Item(layer=Layer.ACCOUNTS, service=None, path=path, expected=expected, found=found, mend=mend)
 
 
 def _process(service: str | None, pid: int, found: str, mend: str) -> Item:

@@ -55,7 +55,7 @@ def world(place: Place, *, certificate_due: str | None = None) -> World:
         services=services,
         code=code_digest(),
         agent=agent if seen.supervised else None,
-        agent_code=(_agent_code(place), code_digest(*AGENT_PACKAGES)),
+        agent_code=(agent_code(place), code_digest(*AGENT_PACKAGES)),
         supervised=seen.supervised,
         certificate_due=certificate_due,
         waiting=spooldepth.waiting(place.state_dir),
@@ -63,7 +63,7 @@ def world(place: Place, *, certificate_due: str | None = None) -> World:
 
 
 def _wanted(files: Mapping[str, str]) -> Iterator[Wanted]:
-    sections = _sections(files.get("supervisord.conf", ""))
+    sections = sections_of(files.get("supervisord.conf", ""))
     resolved: Json = json.loads(files["resolved.json"])
     rows = resolved["services"] if isinstance(resolved, dict) else None
     for name, row in rows.items() if isinstance(rows, dict) else ():
@@ -94,7 +94,7 @@ def _whole(place: Place) -> Generation | None:
 def _loaded_sections(place: Place) -> dict[str, dict[str, str]]:
     """Of the file that supervisord reads: after an apply that was killed, not that of the generation in force."""
     try:
-        return _sections(generation.configuration(place.state_dir).read_text(encoding="utf-8"))
+        return sections_of(generation.configuration(place.state_dir).read_text(encoding="utf-8"))
     except (OSError, ValueError, configparser.Error):  # removed or edited by hand: the next generation replaces it
         return {}
 
@@ -131,7 +131,7 @@ def _live(
         digest=seen.master.digest if seen.master else applied.digest if applied else None,
         code=seen.master.code if seen.master else None,
         version=seen.master.version if seen.master else None,
-        certificate=(seen.master.certificate if seen.master else None, _certificate(service)),
+        certificate=(seen.master.certificate if seen.master else None, certificate(service)),
         service=service if isinstance(service, dict) else applied.service if applied else {},
         listening=seen.master.listening if seen.master else None,
         room=seen.master.room if seen.master else 0,
@@ -143,8 +143,8 @@ def _live(
     )
 
 
-def _agent_code(place: Place) -> str | None:
-    """None: it does not answer."""
+def agent_code(place: Place) -> str | None:
+    """Digest of what the agent runs; None: it does not answer."""
     try:
         answer = control.ask(control.agent_socket(place.run), {"verb": Verb.STATUS}, timeout_s=observation.ANSWER_S)
     except Transient:
@@ -152,7 +152,8 @@ def _agent_code(place: Place) -> str | None:
     return str(answer.get("code"))
 
 
-def _certificate(service: Json) -> str | None:
+def certificate(service: Json) -> str | None:
+    """Digest of the certificate that a service is to serve with, as its file is now; None: it has none."""
     files = service.get("tls") if isinstance(service, dict) else None
     return load(TlsFiles, files).certificate_digest() if files is not None else None
 
@@ -166,8 +167,8 @@ def _changed_on_disk(place: Place) -> frozenset[str]:
         return frozenset()  # the file was edited by hand and cannot be read: the next generation replaces it
 
 
-def _sections(text: str) -> dict[str, dict[str, str]]:
-    """Sections of a configuration of ours: one line an option, nothing to interpolate."""
+def sections_of(text: str) -> dict[str, dict[str, str]]:
+    """Sections of a configuration of ours: one line an option, nothing to interpolate. Raises configparser.Error."""
     parser = configparser.RawConfigParser(delimiters=("=",), comment_prefixes=(";", "#"), strict=True)
     parser.read_string(text, source=str(Path("supervisord.conf")))
     return {name: dict(parser.items(name)) for name in parser.sections()}

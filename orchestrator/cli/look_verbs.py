@@ -48,7 +48,7 @@ def status(
     place = suite.place(context)
     while True:
         observation, rows = _look(context, place, names)
-        remarks = _remarks(observation, rows)
+        remarks = [*_remarks(observation, rows), *_change_under_way(place)]
         if as_json:
             _print_object(_status_json(place, observation, rows), on_one_line=watch)
         else:
@@ -72,8 +72,9 @@ def drift(
 ) -> None:
     """Show where what is on disk and what runs differ from what was applied last, and what mends it."""
     from orchestrator import drift as drift_
+    from orchestrator.admin.undone import undone
 
-    found = drift_.find(suite.place(context))
+    found = drift_.find(suite.place(context), undone)
     if as_json:
         suite.print_json(found.as_json())
     else:
@@ -203,6 +204,18 @@ def _remarks(observation: "Observation", rows: "Mapping[str, ServiceStatus]") ->
     elif observation.supervised and (observation.agent is None or observation.agent.state != "RUNNING"):
         lines.append("the agent does not run: mail flows, stops drain in the foreground; `postroom apply` starts it")
     return lines
+
+
+def _change_under_way(place: Place) -> list[str]:
+    """An apply that has begun, and whether somebody still works at it."""
+    from orchestrator import locks
+
+    held = generation.current(place.state_dir)
+    begun = [one for one in generation.unfinished(place.state_dir) if held is None or one.number > held.number]
+    if not begun:
+        return []
+    holder = locks.holder(place.state_dir)
+    return [f"it is being changed by {holder}" if holder else "a change was broken off; `postroom apply` ends it"]
 
 
 def _fail_if_silent(observation: "Observation") -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from maillib.settings.base import Json
+from orchestrator.admin.ownership import AccountAction, Named, Verb
 from orchestrator.drift import Facts, Item, Layer, compare
 from orchestrator.facts import Wanted
 from orchestrator.holds import by_hand
@@ -215,6 +216,15 @@ def test_nothing_differs() -> None:
             Layer.STRAY,
             "pop",
             "process 60",
+        ),
+        (_facts(accounts="the directory is damaged"), Layer.ACCOUNTS, None, "directory"),
+        (
+            _facts(
+                accounts=(AccountAction(verb=Verb.ADD, object=Named("alias", "sales@example.test"), reason="declared"),)
+            ),
+            Layer.ACCOUNTS,
+            None,
+            "alias sales@example.test",
         ),
     ],
 )
