@@ -2,15 +2,16 @@
 
 Purpose
     Any number of processes share one spool directory; each claims messages, at most `parallel` at a time, expands
-    aliases, and appends to INBOX of each user. What may pass later is tried again; what will not is returned to the
-    sender. Mail for other domains waits: this version has no outbound delivery. Once an hour bodies are removed that
-    somebody put into the store a day ago and nobody came back for.
+    aliases, sends mail of lists to their members, and appends to INBOX of each user. What may pass later is tried
+    again; what will not is returned to the sender. Mail for other domains waits: this version has no outbound delivery.
+    Once an hour bodies are removed that somebody put into the store a day ago and nobody came back for.
 Standards
-    RFC 5321 §4.4, §4.5.4, §4.5.5 and §6.1; RFC 3464 with RFC 3463, RFC 6522 and RFC 6533; RFC 3834 §5.
+    RFC 5321 §4.4, §4.5.4, §4.5.5 and §6.1; RFC 3464 with RFC 3463, RFC 6522 and RFC 6533; RFC 3834 §5; RFC 2369 and
+    RFC 2919 (lists).
 Security
     Talks to nobody: no listener, no connection, no program. Of a message from a stranger it looks only at the
-    envelope, checked before it was queued, and copies the header into notifications. Needs read and write access to
-    spool and store; runs as `user`.
+    envelope, checked before it was queued; it copies the header into notifications, and for a list leaves out fields of
+    other lists. Needs read and write access to spool and store; runs as `user`.
 Signals
     SIGTERM drains, see `maillib/runtime/program.py`: no message is begun any more, those that are being delivered are
     finished; at the drain limit they are given back and a later process delivers them, without repeating what was done.

@@ -18,7 +18,7 @@ from maillib.embedded.files import os_errors
 from maillib.embedded.queue_files import Folder
 from maillib.embedded.queue_folders import Entry, SpoolFolders, id_of
 from maillib.errors import NotFound, StoreUnusable
-from maillib.ports.queue import QueueId, QueueState
+from maillib.ports.queue import QueueId, QueueState, derived_from
 
 GRACE_S = 3600.0
 
@@ -94,7 +94,7 @@ def sweep(folders: SpoolFolders, now_s: float) -> list[str]:
     with os_errors():
         for name in folders.messages.names():
             body = _BODY.fullmatch(name)
-            if body and body[1] not in queued and _may_go(body[1], queued):
+            if body and body[1] not in queued and _may_go(QueueId(body[1]), queued):
                 removed += _remove(folders, folders.messages, name, before_s)
         for folder in (folders.incoming, folders.active):
             for name in folder.names():
@@ -103,9 +103,9 @@ def sweep(folders: SpoolFolders, now_s: float) -> list[str]:
     return removed
 
 
-def _may_go(queue_id: str, queued: set[QueueId]) -> bool:
-    """Not the body of a notification that whoever has the message it is about may be making again just now."""
-    return QueueId(queue_id.rpartition("B")[0]) not in queued
+def _may_go(queue_id: QueueId, queued: set[QueueId]) -> bool:
+    """Not what whoever has the message it is made from may be making again just now."""
+    return derived_from(queue_id) not in queued
 
 
 def _remove(folders: SpoolFolders, folder: Folder, name: str, before_s: float) -> Iterator[str]:

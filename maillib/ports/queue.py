@@ -4,6 +4,7 @@ A message is a body and an envelope under one queue ID. What was put is delivere
 the delivery key of the Index local delivery is exactly once. A claim dies with the process that holds it.
 """
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,6 +17,24 @@ from maillib.ports.directory import AccountId
 
 QueueId = NewType("QueueId", str)
 """Letters and digits, at most 32; unique over restarts and clock steps."""
+
+_DERIVED = re.compile(r"(.+)[BL][0-9]+", re.ASCII)
+
+
+def notification_id(about: QueueId, attempt: int) -> QueueId:
+    """Of the notification that an attempt for the message `about` has come to."""
+    return QueueId(f"{about}B{attempt}")
+
+
+def list_mail_id(original: QueueId, number: int) -> QueueId:
+    """Of what the members of a list get, the one in that place among the recipients of `original`."""
+    return QueueId(f"{original}L{number}")
+
+
+def derived_from(queue_id: QueueId) -> QueueId | None:
+    """The message whose ID this one is made from; None: it is not made from another."""
+    match = _DERIVED.fullmatch(queue_id)
+    return None if match is None else QueueId(match[1])
 
 
 class RecipientState(StrEnum):

@@ -19,7 +19,7 @@ from maillib.message import fields
 from maillib.message.dsn import FailedRecipient, Failure, notification
 from maillib.ports.blobs import Blobs
 from maillib.ports.directory import Directory
-from maillib.ports.queue import Claim, Envelope, Queue, QueueId, Recipient
+from maillib.ports.queue import Claim, Envelope, Queue, Recipient, notification_id
 
 MAX_HEADER_OCTETS = 64 * 1024
 """Of the original, returned with the notification; more than any reader shows."""
@@ -59,7 +59,7 @@ class Bounce:
         if sender is None or not to:
             return
         attempt = 1 + max(one.attempts for one in self._claim.envelope.recipients)
-        draft = self._ports.queue.draft(QueueId(f"{self._claim.id}B{attempt}"))
+        draft = self._ports.queue.draft(notification_id(self._claim.id, attempt))
         failure = await self._failure(draft.id, sender, to, failed)
         octets = notification(failure)
         try:

@@ -21,7 +21,7 @@ from maillib.message.received import received_from_here
 from maillib.ports.blobs import Blobs
 from maillib.ports.directory import Account, Directory, Resolution
 from maillib.ports.lists import MailingList, Post
-from maillib.ports.queue import Claim, Draft, Envelope, Queue, QueueId, Recipient
+from maillib.ports.queue import Claim, Draft, Envelope, Queue, QueueId, Recipient, list_mail_id
 
 PIECE_OCTETS = 256 * 1024
 """Octets of the message in memory at once; the first of them hold every header that a submission may have."""
@@ -84,7 +84,7 @@ class Posting:
         header = start[: start.rfind(b"\r\n") + 2 if length is None else length]
         if has_come_through(header, mailing_list.address):
             raise MailLoop(f"the message has been through the list {mailing_list.address} before")
-        draft = self._ports.queue.draft(QueueId(f"{self._claim.id}L{number}"))
+        draft = self._ports.queue.draft(list_mail_id(self._claim.id, number))
         try:
             await draft.write(self._fields(draft.id, mailing_list) + without_list_fields(header) + start[len(header) :])
             await self._copy_rest(draft, len(start))

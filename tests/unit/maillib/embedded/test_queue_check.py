@@ -1,10 +1,14 @@
 """What is wrong in a spool is named; what is nobody's goes, and nothing else."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from maillib.embedded.queue_check import GRACE_S
+from maillib.ports.queue import QueueId, list_mail_id, notification_id
 from tests.support.spool_on_disk import START, Queue, files, put, states, with_queue
 
 
@@ -63,12 +67,13 @@ def test_leftovers_are_removed_after_their_grace(tmp_path: Path) -> None:
     assert GRACE_S == 3600
 
 
-def test_sweep_spares_what_is_being_made_again(tmp_path: Path) -> None:
-    """The body of a notification whose message is still queued is left alone: it may be in the making just now."""
+@pytest.mark.parametrize("derived", [notification_id, list_mail_id])
+def test_sweep_spares_what_is_being_made_again(tmp_path: Path, derived: Callable[[QueueId, int], QueueId]) -> None:
+    """What a message that is still queued has led to is left alone: it may be in the making just now."""
 
     async def promise(queue: Queue) -> None:
         queue_id = await put(queue)
-        orphan = tmp_path / "spool" / "messages" / f"{queue_id}B1.eml"
+        orphan = tmp_path / "spool" / "messages" / f"{derived(queue_id, 1)}.eml"
         orphan.touch()
         os.utime(orphan, (0, 0))
         assert (await queue.check()).removed == ()

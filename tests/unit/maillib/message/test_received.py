@@ -109,12 +109,15 @@ def test_trace_of_the_longest_field() -> None:
 
 
 def test_trace_of_our_own_message() -> None:
-    """What this host wrote itself has the null reverse-path."""
+    """What this host wrote itself has the null reverse-path; what it sends on for a list, that of the list's owner."""
     octets = received_from_here(hostname="mail.example.test", queue_id="Q1B1", when=HOP.when)
     assert octets == (
         b"Received: by mail.example.test id Q1B1\r\n\t(envelope-from <>);\r\n\tSun, 1 Mar 2026 07:08:09 +0000\r\n"
     )
     assert trace(octets) == Trace("Q1B1", "")
+    owner = "team-owner@example.test"
+    octets = received_from_here(hostname="mail.example.test", queue_id="Q1L0", when=HOP.when, sender=owner)
+    assert trace(octets) == Trace("Q1L0", owner)
 
 
 @pytest.mark.parametrize(
