@@ -92,7 +92,9 @@ def _on_running_suite(context: typer.Context, names: Sequence[str], report: "Rep
         for name, is_enabled in enabled.items()
         if is_enabled
     }
-    rehearsal.on_running_suite(place, services, chosen, Guests(place.state_dir), report)
+    with suite.audited(place, "rehearse", chosen) as entry:
+        rehearsal.on_running_suite(place, services, chosen, Guests(place.state_dir), report)
+        entry.result = entry.result if report.passed else "failed"
 
 
 def _chosen(names: Sequence[str], enabled: Mapping[str, bool]) -> list[str]:

@@ -7,6 +7,7 @@ leaves it alone.
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable
 from types import TracebackType
 
@@ -61,8 +62,10 @@ class Afterwards:
 
 
 def _live_alone(*kept: int) -> None:
-    """Without the terminal, and without descriptors that somebody waits for the end of."""
+    """Without the terminal, deaf to polite signals, and without descriptors that somebody waits for the end of."""
     os.setsid()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # sent to all that a pipeline has started, say
+        signal.signal(number, signal.SIG_IGN)
     nowhere = os.open(os.devnull, os.O_RDWR)
     for fd in (0, 1, 2):
         os.dup2(nowhere, fd)

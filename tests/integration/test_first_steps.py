@@ -57,13 +57,14 @@ def installed(tmp_path: Path) -> Iterator[Installed]:
 
 
 def test_wheel_works_in_an_empty_folder(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """init and apply are enough; the printed lines send a message and read it; a second apply changes nothing."""
+    """init, rehearse and apply are enough; the printed lines send and read a message; a second apply changes nothing."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed: the printed lines are made for it")
     installed.postroom("init")
     spec = installed.folder / "services.yaml"
     ports = iter(free_ports(5))
     spec.write_text(re.sub(r"127\.0\.0\.1:\d+", lambda _: f"127.0.0.1:{next(ports)}", spec.read_text()))
+    assert "rehearsal passed" in installed.postroom("rehearse")
     installed.postroom("apply")
     installed.postroom("status")
     for process in processes.of_suite(Place(installed.folder / "var")):

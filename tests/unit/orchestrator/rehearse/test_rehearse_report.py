@@ -26,7 +26,7 @@ def test_a_failed_step_ends_its_part_alone() -> None:
         with part.step("takes log-in"):
             fail(Unexpected("+OK", "-ERR no"))
         with part.step("lists"):
-            raise AssertionError("nobody gets here")
+            fail(AssertionError("nobody gets here"))
     with made.part("suite") as part, part.step("stops"):
         fail(Transient("line one\nline two"))
     with made.part("smtp") as part:
