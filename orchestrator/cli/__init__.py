@@ -4,6 +4,7 @@ Verb modules import what they need inside their commands: `postroom status` must
 Machine output goes to stdout, all else to stderr; an error of ours is one line (a bad spec: one line per mistake).
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -52,6 +53,10 @@ EXITS: tuple[tuple[type[BaseException], Exit], ...] = (
 
 UsageError: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 """Of the click inside typer, which gives only some of its errors a public name."""
+
+_GARBAGE = (50_000, 20, 20)
+"""A start makes a hundred thousand objects and drops hardly any: to look for garbage as often as Python does by itself
+is a tenth of it."""
 
 _INTERRUPTED = 130
 """As a shell says of a program that SIGINT has ended."""
@@ -117,6 +122,7 @@ def _named(arguments: Sequence[str]) -> str | None:
 def main() -> int:
     """Entry of the `postroom` command. Returns the exit code."""
     os.umask(0o027)
+    gc.set_threshold(*_GARBAGE)
     arguments = sys.argv[1:] or ["--help"]
     _register_for(arguments)
     try:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from orchestrator.preflight.finding import Finding, Kind, Severity
 from orchestrator.spec import Spec
-from orchestrator.units import size_text
 
 FULL = Kind(
     "space-none",
@@ -75,4 +74,4 @@ def judge(room: Room) -> Iterator[Finding]:
 
 
 def _megabytes(octets: int) -> str:
-    return size_text(octets >> 20 << 20) if octets >> 20 else f"{octets} octets"
+    return f"{octets >> 20} MiB" if octets >> 20 else f"{octets} octets"
