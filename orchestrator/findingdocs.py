@@ -4,7 +4,18 @@ from collections.abc import Iterator
 from types import ModuleType
 
 from orchestrator import doctor
-from orchestrator.preflight import clock, open_files, ports, programs, secretrefs, space, state_dir, tls, users
+from orchestrator.preflight import (
+    clashing,
+    clock,
+    open_files,
+    ports,
+    programs,
+    secretrefs,
+    space,
+    state_dir,
+    tls,
+    users,
+)
 from orchestrator.preflight.finding import Severity, kinds
 
 _HEAD = """\
@@ -31,6 +42,7 @@ _TITLES: tuple[tuple[str, ModuleType], ...] = (
     ("Ports", ports),
     ("Certificate and key", tls),
     ("Secrets", secretrefs),
+    ("Declared accounts", clashing),
     ("What runs, queued and stored mail (doctor only)", doctor),
 )
 

@@ -55,8 +55,16 @@ class Declaration:
     """`Named.key` of each as the file writes it."""
     secrets: Mapping[Named, SecretRef | PasswordHash]
     """Of accounts whose password is declared, and of retrieval entries."""
+    places: Mapping[Named, Where]
+    """Where in the file each of `objects` stands."""
     secret_places: Mapping[Named, Where]
     """Where in the file each of `secrets` stands."""
+
+    def located(self, messages: Sequence[tuple[Where, str]]) -> str:
+        """A line each, behind its place in the file, as all mistakes are told."""
+        document = yamltext.parse(self.text.encode(), file=str(self.path), max_octets=MAX_OCTETS)
+        problems = (document.problem(where, text, code="accounts", at_key=True) for where, text in messages)
+        return "\n".join(map(str, problems))
 
 
 def read_declaration(path: Path) -> Declaration:
@@ -312,6 +320,7 @@ def _declaration(document: Document, file: AccountsFile, names: _Names, path: Pa
         text=document.data.decode(),
         objects=objects,
         written={named: names.entries[named].written for named in objects},
+        places={named: names.entries[named].where for named in objects},
         secrets=secrets,
         secret_places=places,
     )

@@ -4,6 +4,7 @@ What is wrong inside of the declaration alone, `accounts_file` has told with its
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from maillib.address import Address
 from maillib.circles import circles
@@ -11,17 +12,25 @@ from maillib.ports.lists import OWNER_SUFFIX
 from orchestrator.admin.ownership import AccountAction, Kind, Named, Objects, Value, Verb
 from orchestrator.problems import nearest
 
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    object: Named
+    """One of the declaration, if there is one to blame."""
+    message: str
+
+
 WITH_ADDRESS: tuple[Kind, ...] = ("account", "alias", "list")
 
 
-def clashes(declared: Objects, actions: Sequence[AccountAction], after: Objects) -> Iterator[str]:
-    """What is wrong with a directory that is as it will be `after` the actions for `declared`, one sentence each."""
+def clashes(declared: Objects, actions: Sequence[AccountAction], after: Objects) -> Iterator[Clash]:
+    """What is wrong with a directory that is as it will be `after` the actions for `declared`."""
     yield from _second_owners(declared, after)
-    yield from _circles(after)
+    yield from _circles(declared, after)
     yield from _without_account(actions, after)
 
 
-def _second_owners(declared: Objects, after: Objects) -> Iterator[str]:
+def _second_owners(declared: Objects, after: Objects) -> Iterator[Clash]:
     owners: dict[str, Named] = {}
     for named, fields in after.items():
         if not fields["enabled"] or named.kind not in WITH_ADDRESS:
@@ -31,10 +40,11 @@ def _second_owners(declared: Objects, after: Objects) -> Iterator[str]:
             if first == named:
                 continue
             by_hand, other = (named, first) if first in declared else (first, named)
-            yield (
+            message = (
                 f"{first} and {named} would both have the address {key}; the {by_hand.kind} was made by hand: disable"
                 f" or remove it, or take the {other.kind} out of the declaration"
             )
+            yield Clash(other, message)
 
 
 def addresses(named: Named) -> tuple[str, ...]:
@@ -45,7 +55,8 @@ def addresses(named: Named) -> tuple[str, ...]:
     return (named.key, f"{local}{OWNER_SUFFIX}@{domain}")
 
 
-def _circles(after: Objects) -> Iterator[str]:
+def _circles(declared: Objects, after: Objects) -> Iterator[Clash]:
+    names = {named.key: named for named in after if named.kind in ("alias", "list")}
     leading = {
         named.key: [*_texts(fields.get("targets")), *_texts(fields.get("members")), *_texts(fields.get("owners"))]
         for named, fields in after.items()
@@ -53,10 +64,12 @@ def _circles(after: Objects) -> Iterator[str]:
     }
     graph = {key: [*enumerate(Address.parse(text).key for text in texts)] for key, texts in leading.items()}
     for members, _ in circles({key: [edge for edge in edges if edge[1] in graph] for key, edges in graph.items()}):
-        yield f"aliases and lists would lead in a circle: {' -> '.join([*members, members[0]])}"
+        to_blame = next((names[key] for key in members if names[key] in declared), names[members[0]])
+        message = f"aliases and lists would lead in a circle: {' -> '.join([*members, members[0]])}"
+        yield Clash(to_blame, f"{message}; some of them were made by hand: break it there, or in the declaration")
 
 
-def _without_account(actions: Sequence[AccountAction], after: Objects) -> Iterator[str]:
+def _without_account(actions: Sequence[AccountAction], after: Objects) -> Iterator[Clash]:
     """What is there already may stay without its account: nothing is fetched then."""
     accounts = {named.key for named in after if named.kind == "account"}
     for action in actions:
@@ -66,10 +79,8 @@ def _without_account(actions: Sequence[AccountAction], after: Objects) -> Iterat
         account = str(after[named]["account"])
         if Address.parse(account).key not in accounts:
             hint = nearest(account, sorted(accounts))
-            yield (
-                f"{named}: there is no account {account}; allowed: one that is declared, or there already"
-                f"{f'; {hint}' if hint else ''}"
-            )
+            message = f"there is no account {account}; allowed: one that is declared, or there already"
+            yield Clash(named, f"{message}; {hint}" if hint else message)
 
 
 def _texts(value: Value) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from maillib.ports.credentials import check_password
 from maillib.ports.directory import AccountId, DirectoryEditor, Edit, Entries, SetPassword
 from orchestrator.admin import opened
 from orchestrator.admin.accounts_file import Declaration, PasswordHash
-from orchestrator.admin.clashes import clashes
+from orchestrator.admin.clashes import Clash, clashes
 from orchestrator.admin.entries import Entry, address_of, named_entries, put, remove
 from orchestrator.admin.ownership import (
     PASSWORD,
@@ -37,6 +37,7 @@ from orchestrator.admin.record import Record
 from orchestrator.admin.stakes import with_stakes
 from orchestrator.admin.wayback import WayBack, moment
 from orchestrator.errors import PreflightFailed
+from orchestrator.problems import Where
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,12 @@ def plan(state_dir: Path, order: Order) -> tuple[AccountAction, ...]:
     """
     secrets = read_secrets(order.declaration)
     if not database_path(state_dir).exists():
-        return _decide(order, secrets, dict.fromkeys(secrets, ""), _Found(Entries(), {})).actions
+        return _decide(order, secrets, dict.fromkeys(secrets, ""), _Found(Entries(), {})).refuse_clashes(order).actions
 
     async def run() -> tuple[AccountAction, ...]:
         async with opened.directory(state_dir) as directory:
             found, decision = await _look(directory, order, secrets)
+            decision.refuse_clashes(order)
             return await with_stakes(state_dir, directory, decision.actions, found.entries.accounts)
 
     return asyncio.run(run())
@@ -78,6 +80,7 @@ def apply(state_dir: Path, order: Order) -> tuple[tuple[AccountAction, ...], Way
         async with opened.directory(state_dir) as directory:
             while True:
                 found, decision = await _look(directory, order, secrets)
+                decision.refuse_clashes(order)
                 before = await moment(directory, found.entries)
                 record = str(decision.record)
                 if await opened.commit(state_dir, directory, decision.edits, found.entries, declared=record):
@@ -88,10 +91,23 @@ def apply(state_dir: Path, order: Order) -> tuple[tuple[AccountAction, ...], Way
     return asyncio.run(run())
 
 
+def find_clashes(state_dir: Path, order: Order) -> tuple[Clash, ...]:
+    """Why `plan` and `apply` would refuse the declaration, its secrets apart. Changes nothing."""
+    if not database_path(state_dir).exists():
+        return _decide(order, {}, {}, _Found(Entries(), {})).clashes
+
+    async def run() -> tuple[Clash, ...]:
+        async with opened.directory(state_dir) as directory:
+            _, decision = await _look(directory, order, {})
+            return decision.clashes
+
+    return asyncio.run(run())
+
+
 def read_secrets(declaration: Declaration) -> dict[Named, SetPassword]:
     """The passwords that are declared. Raises PreflightFailed with a line for each that cannot be read or used."""
     secrets: dict[Named, SetPassword] = {}
-    findings: list[str] = []
+    findings: list[tuple[Where, str]] = []
     for named, source in declaration.secrets.items():
         if named.kind != "account":  # what fetches mail reads its secrets itself
             continue
@@ -103,11 +119,12 @@ def read_secrets(declaration: Declaration) -> dict[Named, SetPassword]:
             password = source.read()
             check_password(password)
         except MailError as error:
-            findings.append(f"{named}: {error}" if str(source) in str(error) else f"{named}: {source}: {error}")
+            message = str(error) if str(source) in str(error) else f"{source}: {error}"
+            findings.append((declaration.secret_places[named], message))
         else:
             secrets[named] = SetPassword(address=address, password=password)
     if findings:
-        raise PreflightFailed("\n".join(findings))
+        raise PreflightFailed(declaration.located(findings))
     return secrets
 
 
@@ -123,8 +140,17 @@ class _Found:
 @dataclass(frozen=True, slots=True)
 class _Decision:
     actions: tuple[AccountAction, ...]
+    clashes: tuple[Clash, ...]
     edits: tuple[Edit, ...]
     record: Record
+
+    def refuse_clashes(self, order: Order) -> "_Decision":
+        """Itself. Raises PreflightFailed."""
+        if self.clashes:
+            places = order.declaration.places
+            messages = [(places.get(clash.object, ()), clash.message) for clash in self.clashes]
+            raise PreflightFailed(order.declaration.located(messages))
+        return self
 
 
 async def _look(
@@ -152,20 +178,18 @@ def _hash_text(argon2id: str) -> str:
 def _decide(
     order: Order, secrets: Mapping[Named, SetPassword], prints: Mapping[Named, str], found: _Found
 ) -> _Decision:
-    """Raises PreflightFailed."""
     record = Record.parse(found.entries.declared)
     declared = _with_passwords(order, prints, record, found)
     live = {named: entry.fields for named, entry in found.live.items()}
     actions = plan_accounts(declared, record.applied, live, prune=order.prune)
     after = perform(actions, live)
-    if wrong := [*clashes(declared, actions, after)]:
-        raise PreflightFailed("\n".join(wrong))
     left = left_after(declared, record.applied, after)
     references = {named: str(source) for named, source in order.declaration.secrets.items() if named in secrets}
     remembered = declared.keys() | left.keys()
     references = {named: text for named, text in {**record.references, **references}.items() if named in remembered}
     return _Decision(
         actions,
+        tuple(clashes(declared, actions, after)),
         tuple(_edits(actions, order.declaration, secrets, found, after)),
         Record(applied=Applied(objects=declared, left=left), references=references),
     )

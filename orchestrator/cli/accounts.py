@@ -39,7 +39,7 @@ class DeclaredAccounts:
         return None if self.declaration is None else self.declaration.text
 
     def find(self) -> Iterator["Finding"]:
-        """What pre-flight has to say of the secrets that are declared."""
+        """What pre-flight has to say of what is declared: its secrets, and what it cannot be beside."""
         from maillib.ports.credentials import check_password
         from orchestrator.preflight import secretrefs
         from orchestrator.preflight.finding import located
@@ -55,6 +55,14 @@ class DeclaredAccounts:
                 )
             )
             yield from located(found, self.declaration.path, self.declaration.text.encode())
+            yield from located(self._clashes(self.declaration), self.declaration.path, self.declaration.text.encode())
+
+    def _clashes(self, declaration: Declaration) -> Iterator["Finding"]:
+        from orchestrator.admin import declared
+        from orchestrator.preflight import clashing
+
+        for clash in declared.find_clashes(self.state_dir, self._order(declaration)):
+            yield clashing.ACCOUNTS.at(declaration.places.get(clash.object, ()), clash.message)
 
     def plan(self) -> tuple[AccountAction, ...]:
         """Raises PreflightFailed."""

@@ -157,8 +157,9 @@ def test_secrets_that_cannot_be_used(world: World) -> None:
         with pytest.raises(PreflightFailed) as error:
             call()
         alice, bob = str(error.value).splitlines()
-        assert alice.startswith("account alice@example.test: file ") and "control character" in alice
-        assert bob.startswith("account bob@example.test: file ") and "No such file" in bob
+        users = f"{world.folder}/accounts.yaml:6:36: domains.example.test.users.alice.password: file"
+        assert alice.startswith(users) and "control character" in alice
+        assert "accounts.yaml:7:24: domains.example.test.users.bob.password: file " in bob and "No such file" in bob
     assert not world.state_dir.exists()
 
 
@@ -172,7 +173,8 @@ def test_conflict(world: World) -> None:
         with pytest.raises(PreflightFailed) as error:
             call()
         assert str(error.value) == (
-            "account info@example.test and alias info@example.test would both have the address info@example.test; the"
+            f"{world.folder}/accounts.yaml:8:15: domains.example.test.aliases.info:"
+            " account info@example.test and alias info@example.test would both have the address info@example.test; the"
             " account was made by hand: disable or remove it, or take the alias out of the declaration"
         )
     assert world.entries().accounts[:2] == before.accounts

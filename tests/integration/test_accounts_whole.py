@@ -15,6 +15,7 @@ from maillib.ports.contacts import Contact
 from maillib.ports.directory import PutAccount, RemoveAccount, RemoveRetrieval, SetPassword
 from maillib.ports.index import INBOX, NewMessage
 from orchestrator.admin import declared, export
+from orchestrator.cli.accounts import DeclaredAccounts
 from orchestrator.errors import PreflightFailed
 from tests.support.declared_world import FILE, World
 
@@ -262,7 +263,8 @@ def test_retrieval_needs_its_account(world: World) -> None:
         with pytest.raises(PreflightFailed) as error:
             call()
         assert str(error.value) == (
-            "retrieval al-old: there is no account alcie@example.test; allowed: one that is declared, or there already;"
+            f"{world.folder}/accounts.yaml:13:6: retrieval[0].name:"
+            " there is no account alcie@example.test; allowed: one that is declared, or there already;"
             " did you mean alice@example.test?"
         )
     world.write(WHOLE)
@@ -275,12 +277,16 @@ def test_retrieval_needs_its_account(world: World) -> None:
 
 
 def test_clashes(world: World) -> None:
-    """Lists clash with what was made by hand as aliases do, by their owners' address too; and in a circle."""
+    """Lists clash with what was made by hand as aliases do, by their owners' address too; `check` tells in advance."""
     world.apply()
     world.by_hand(PutAccount(address=Address.parse("News-Owner@example.test")))
     world.write(WHOLE.replace("lists: {", "lists: {news: {members: [alice]}, "))
     with pytest.raises(PreflightFailed, match=r"would both have the address news-owner@example\.test; the account was"):
         world.plan()
+    (world.folder / "al").write_text("secret")
+    found = [*DeclaredAccounts(world.state_dir, world.order().declaration).find()]
+    assert [finding.kind.id for finding in found if finding.is_error] == ["accounts-clash"]
+    assert "accounts.yaml:9:13: domains.example.test.lists.news: " in str(found[-1])
 
 
 def test_export(world: World) -> None:
