@@ -286,7 +286,7 @@ def test_clashes(world: World) -> None:
     (world.folder / "al").write_text("secret")
     found = [*DeclaredAccounts(world.state_dir, world.order().declaration).find()]
     assert [finding.kind.id for finding in found if finding.is_error] == ["accounts-clash"]
-    assert "accounts.yaml:9:13: domains.example.test.lists.news: " in str(found[-1])
+    assert "accounts.yaml:9:19: domains.example.test.lists.news: " in str(found[-1])
 
 
 def test_export(world: World) -> None:
