@@ -52,6 +52,7 @@ class Guests:
         domains = {domain.name for domain in found.domains if domain.enabled}
         addresses = [one.address for one in found.accounts if one.enabled]
         addresses += [one.address for one in found.aliases if one.enabled]
+        addresses += [one.address for one in found.lists if one.enabled]
         return [str(one) for one in addresses if one.domain in domains and not self._is_guest(one)]
 
     def waits(self, queue_id: str) -> str | None:

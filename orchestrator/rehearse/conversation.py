@@ -46,7 +46,6 @@ class Letter:
     """A message of a guest to themselves."""
 
     guest: Guest
-    token: str
     octets: bytes
     """As they have to arrive, lines that begin with dots included."""
 
@@ -60,7 +59,7 @@ class Letter:
         body = b".\r\n..\r\n.a line that begins with a dot\r\n" + b"x" * 200 + b"\r\n"
         line = b"0123456789" * 7 + b"\r\n"
         octets = header.encode() + body
-        return cls(guest, token, octets + line * max(0, -(-(at_least - len(octets)) // len(line))))
+        return cls(guest, octets + line * max(0, -(-(at_least - len(octets)) // len(line))))
 
 
 class Guests(Protocol):
@@ -82,7 +81,7 @@ class Guests(Protocol):
         """Put it into the guest's INBOX, where no spool does."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Scene:
     """Where a conversation takes place."""
 
@@ -91,12 +90,12 @@ class Scene:
     """All that run, those that are not talked to included."""
     authority: str | None
     """PEM file of the CA that signed the certificate; None: whoever it was, it is the certificate that counts."""
-    certificates: dict[str, bytes]
+    certificates: Mapping[str, bytes]
     """Service to the certificate (DER) that it has to show."""
     letterbox: "Callable[[Scene, Letter], str] | None"
     """Hands a letter to a service that takes mail; its queue ID. None: there is no such service."""
     addresses: Sequence[str]
-    """Of accounts and aliases, that have to be known; nothing is sent to them."""
+    """Of accounts, aliases and lists, that have to be known; nothing is sent to them."""
     declared: Mapping[str, str]
     """Address of a listener to the one it stands for in the spec, where that is another one."""
 

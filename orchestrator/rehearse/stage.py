@@ -36,7 +36,9 @@ _STOP_S = 5.0
 _SHORTEST_DRAIN_S = 10.0
 """A stop and a start take less, also on a busy machine."""
 _ANSWER_S = 5.0
+"""How long a master, or the system, may take to answer."""
 _CONNECTIONS = 2
+"""The session that goes on, and the next one."""
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 

@@ -57,7 +57,7 @@ def installed(tmp_path: Path) -> Iterator[Installed]:
 
 
 def test_wheel_works_in_an_empty_folder(installed: Installed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """init, rehearse and apply are enough; the printed lines send and read a message; a second apply changes nothing."""
+    """init, rehearse and apply are enough; the printed lines send and read mail; a second apply changes nothing."""
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed: the printed lines are made for it")
     installed.postroom("init")

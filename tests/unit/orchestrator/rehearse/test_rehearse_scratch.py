@@ -34,6 +34,9 @@ domains:
       alice: {name: Alice, password: {file: /nonexistent/secret}, quota: 1GiB}
       bob:
     aliases: {sales: [alice]}
+    lists: {team: {members: [alice]}}
+retrieval:
+  - {name: old, account: alice@example.test, server: "192.0.2.1:110", tls: none, user: a, password: {file: secret}}
 """
 
 
@@ -65,6 +68,7 @@ def test_the_copy_differs_where_it_has_to(tmp_path: Path) -> None:
     text = (folder / "accounts.yaml").read_text()
     assert "password" not in text and "secret" not in text and "retrieval" not in text
     assert json.loads(text)["domains"]["example.test"]["aliases"] == {"sales": ["alice"]}
+    assert json.loads(text)["domains"]["example.test"]["lists"] == {"team": {"members": ["alice"]}}
     assert [*declared.find()] == []
     assert [remark.partition(":")[0] for remark in remarks] == ["tls", "user"]
 
