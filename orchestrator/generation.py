@@ -133,17 +133,26 @@ def configuration(state_dir: Path) -> Path:
 
 def current(state_dir: Path) -> Generation | None:
     """The one in force; None before the first apply. Raises GenerationDamaged when it is not there."""
-    link = folder(state_dir) / "current"
-    try:
-        name = link.readlink().name
-    except FileNotFoundError:
+    name = _current_name(state_dir)
+    if name is None:
         return None
-    except OSError as error:
-        raise GenerationDamaged(f"{link} cannot be read: {error.strerror}") from None
     found = numbered(state_dir, int(name)) if name.isdecimal() else None
     if found is None:
-        raise GenerationDamaged(f"{link} leads to {name}, which is not there; `postroom apply` makes a new generation")
+        raise GenerationDamaged(
+            f"{folder(state_dir)}/current leads to {name}, which is not there; `postroom apply` makes a new generation"
+        )
     return found
+
+
+def whole(state_dir: Path) -> Generation | None:
+    """The one in force; None where there is none, or it is not as it was written: it tells nothing then."""
+    try:
+        held = current(state_dir)
+        if held is not None:
+            held.verify()
+    except GenerationDamaged:
+        return None
+    return held
 
 
 def numbered(state_dir: Path, number: int) -> Generation | None:
@@ -164,7 +173,9 @@ def unfinished(state_dir: Path) -> list[Generation]:
 
 
 def next_number(state_dir: Path) -> int:
-    return max((one.number for one in every(state_dir)), default=0) + 1
+    """One that none has had, neither the one in force where its folder was lost."""
+    name = _current_name(state_dir) or ""
+    return max(int(name) if name.isdecimal() else 0, *(one.number for one in every(state_dir)), 0) + 1
 
 
 def write(
@@ -268,6 +279,17 @@ def prune(state_dir: Path, in_use: Callable[[], Collection[int]]) -> None:
 
 def encode(data: Json) -> str:
     return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+
+
+def _current_name(state_dir: Path) -> str | None:
+    """Raises GenerationDamaged when something else than a link is there."""
+    link = folder(state_dir) / "current"
+    try:
+        return link.readlink().name
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise GenerationDamaged(f"{link} is no link: {error.strerror}; remove it") from None
 
 
 def _pointed(state_dir: Path, name: str) -> Generation | None:

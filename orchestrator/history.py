@@ -62,6 +62,12 @@ def before(state_dir: Path, held: Generation) -> Generation:
     raise NotFound(f"no generation before {held.number} was in force")
 
 
+def path_of_spec(one: Generation) -> Path:
+    """Where the spec was that it was made from: relative paths of it start there. Raises GenerationDamaged."""
+    made = one.data(generation.MADE)
+    return Path(str(made.get("spec")) if isinstance(made, dict) else "services.yaml")
+
+
 def compare(old: Generation, new: Generation) -> tuple[Difference, ...]:
     """Where they differ, as `plan` names it; what accounts.yaml declares below /accounts."""
     return (

@@ -40,7 +40,7 @@ def files_of(held: Generation) -> dict[str, str]:
 
 def world(place: Place, *, certificate_due: str | None = None) -> World:
     """Look at everything that runs, and compare it with nothing yet."""
-    held = _whole(place)
+    held = generation.whole(place.state_dir)
     applied = {one.name: one for one in _wanted(files_of(held))} if held else {}
     sections = _loaded_sections(place)
     seen = observation.observe(place, applied)
@@ -78,17 +78,6 @@ def _wanted(files: Mapping[str, str]) -> Iterator[Wanted]:
             digest=str(file.get("digest")) if isinstance(file, dict) else "",
             section=sections.get(f"program:{name}", {}),
         )
-
-
-def _whole(place: Place) -> Generation | None:
-    """The generation in force; a damaged one counts for nothing."""
-    try:
-        held = generation.current(place.state_dir)
-        if held is not None:
-            held.verify()
-    except GenerationDamaged:
-        return None
-    return held
 
 
 def _loaded_sections(place: Place) -> dict[str, dict[str, str]]:

@@ -21,7 +21,7 @@ from orchestrator import errors
 from orchestrator.errors import Exit
 from orchestrator.problems import SpecErrors
 
-_VERBS = ("spec_verbs", "host_verbs", "change_verbs", "run_verbs", "look_verbs", "rehearse_verb")
+_VERBS = ("spec_verbs", "host_verbs", "change_verbs", "history_verbs", "run_verbs", "look_verbs", "rehearse_verb")
 """Modules of verbs that stand alone: `postroom apply`."""
 _NOUNS = (
     "queue",

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # imported by the verbs: the validator and its models cost mo
     from orchestrator.apply import Applied
     from orchestrator.attempt import Options
     from orchestrator.cli.accounts import DeclaredAccounts
+    from orchestrator.cli.progress import Progress
     from orchestrator.facts import World
     from orchestrator.plan import Plan
     from orchestrator.spec import Spec
@@ -26,6 +27,13 @@ Prune = Annotated[
     bool, typer.Option("--prune", help="Remove entries that have left accounts.yaml; their mail is kept.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+Wait = Annotated[
+    float | None,
+    typer.Option(parser=suite.duration, metavar="60s", help="For the lock, and for each service to be ready."),
+]
+OnFailure = Annotated[
+    Literal["rollback", "hold"], typer.Option(help="What becomes of what was switched when a service fails.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -71,13 +79,8 @@ def apply(
         Path | None,
         typer.Argument(metavar="[FILE]", help="A plan that `plan -o` sealed. Default: what the spec says now."),
     ] = None,
-    wait: Annotated[
-        float | None,
-        typer.Option(parser=suite.duration, metavar="60s", help="For the lock, and for each service to be ready."),
-    ] = None,
-    on_failure: Annotated[
-        Literal["rollback", "hold"], typer.Option(help="What becomes of what was switched when a service fails.")
-    ] = "rollback",
+    wait: Wait = None,
+    on_failure: OnFailure = "rollback",
     override: OverrideOption = None,
     prune: Prune = False,
     as_json: AsJson = False,
@@ -85,6 +88,7 @@ def apply(
     """Make it so. Exit 73: this host is not ready for it, 75: the plan is stale or the suite is busy, nothing changed;
     4: failed and rolled back."""
     from orchestrator.attempt import Options
+    from orchestrator.cli import progress
 
     if file is not None and (override is not None or prune):
         raise typer.BadParameter("a sealed plan has its own --override and --prune: give them to `plan -o`")
@@ -97,22 +101,26 @@ def apply(
         by=suite.actor("apply"),
     )
     try:
-        done = _apply_spec(context.obj, options, prune=prune) if file is None else _apply_plan(context, file, options)
+        with progress.shown() as shown:
+            if file is None:
+                done = _apply_spec(context.obj, options, shown, prune=prune)
+            else:
+                done = _apply_plan(context, file, options, shown)
     except PlanStale as error:
         if as_json:
             suite.print_json({"schema_version": 1, "error": "stale", "moved": [one.as_json() for one in error.moved]})
         raise
-    _say(done, as_json=as_json)
+    print_applied(done, as_json=as_json)
 
 
-def _apply_spec(path: Path, options: "Options", *, prune: bool) -> "Applied":
+def _apply_spec(path: Path, options: "Options", shown: "Progress", *, prune: bool) -> "Applied":
     from orchestrator import apply as apply_
     from orchestrator.cli import accounts
 
-    return apply_.apply(*accounts.read(path, prune=prune), options, suite.tell)
+    return apply_.apply(*accounts.read(path, prune=prune), options, shown.tell, doing=shown.doing)
 
 
-def _apply_plan(context: typer.Context, file: Path, options: "Options") -> "Applied":
+def _apply_plan(context: typer.Context, file: Path, options: "Options", shown: "Progress") -> "Applied":
     import dataclasses
 
     from orchestrator import apply as apply_
@@ -126,7 +134,7 @@ def _apply_plan(context: typer.Context, file: Path, options: "Options") -> "Appl
     spec, declared = accounts.of_sealed(found)
     # Before pre-flight too, which might only tell that what has moved is in the way.
     found.refuse_if_stale(*apply_.make_plan(spec, declared, ignore_holds=options.override == "reset"))
-    return apply_.apply(spec, declared, options, suite.tell, review=found.refuse_if_stale)
+    return apply_.apply(spec, declared, options, shown.tell, doing=shown.doing, review=found.refuse_if_stale)
 
 
 def _seal(
@@ -146,7 +154,8 @@ def _seal(
     sealed.write(output, sealed.Sealed(terms=terms, observed=sealed.facts(world), plan=plan_.as_json(todo)))
 
 
-def _say(done: "Applied", *, as_json: bool) -> None:
+def print_applied(done: "Applied", *, as_json: bool) -> None:
+    """What came of an apply or a rollback."""
     from orchestrator import plan as plan_
 
     if as_json:
