@@ -135,12 +135,12 @@ def workers(place: Place, name: str) -> set[int]:
     return draining(place, name) | {worker.pid for worker in (master.workers if master else ())}
 
 
-def wait_drained(place: Place, name: str, pids: Iterable[int], *, timeout_s: float | None) -> int:
+def wait_drained(place: Place, name: str, pids: Iterable[int], *, timeout_s: float) -> int:
     """Until these workers have ended. Returns how many of their sessions were cut. Raises NotReady when time is up."""
     watched = set(pids)
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    deadline = time.monotonic() + timeout_s
     while left := watched & {record.pid for record in control.read_records(place.run, name)}:
-        if deadline is not None and time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             raise NotReady(f"{name}: {len(left)} workers still finish their sessions")
         time.sleep(POLL_S)
     outcomes = (control.read_ended(place.run, name, pid) for pid in watched)

@@ -164,7 +164,11 @@ def _trouble(seen: Seen) -> str | None:
         return None
     if seen.program.trouble:
         return seen.program.trouble
-    return f"exit status {seen.program.exit_status}" if seen.program.state is ProgramState.EXITED else None
+    if seen.program.state is not ProgramState.EXITED:
+        return None
+    if seen.program.exit_status == 0:
+        return "its master was told to end, and not by supervisord"
+    return f"exit status {seen.program.exit_status}"
 
 
 def _listener(row: Mapping[str, Json]) -> dict[str, Json]:

@@ -1,12 +1,8 @@
 """Verbs that look at what runs and change nothing: status, drift, sessions, wait, logs."""
 
-import contextlib
-import os
 import sys
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -14,18 +10,17 @@ import typer
 from maillib import control
 from maillib.errors import NotFound
 from maillib.settings.base import Json
-from orchestrator import generation
+from orchestrator import generation, tail
 from orchestrator.cli import suite
 from orchestrator.errors import Exit, NotReady, SupervisorDown
 from orchestrator.place import Place
 
 if TYPE_CHECKING:  # the verbs that need them import them: they cost more than the rest of the start
     from orchestrator.observation import Observation
-    from orchestrator.status import ServiceStatus
+    from orchestrator.status import Expected, ServiceStatus
 
 _WATCH_S = 1.0
 _FOLLOW_S = 0.2
-_LOG_TAIL = 50
 _WAIT_S = 60.0
 
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
@@ -47,8 +42,9 @@ def status(
     """Show what runs. Exit 0: all as wanted; 3: not; 69: supervisord does not answer though it should."""
     place = suite.place(context)
     while True:
-        observation, rows = _look(context, place, names)
-        remarks = [*_remarks(observation, rows), *_change_under_way(place)]
+        declared = _expected(context, place)
+        observation, rows = _look(place, declared, suite.chosen(place, names) if names else [*declared])
+        remarks = [*_remarks(observation, rows), *_leftovers(observation, declared), *_change_under_way(place)]
         if as_json:
             _print_object(_status_json(place, observation, rows), on_one_line=watch)
         else:
@@ -110,9 +106,9 @@ def wait(
 
     place = suite.place(context)
     deadline = time.monotonic() + (_WAIT_S if timeout is None else timeout)
-    chosen = suite.chosen(place, names or ["all"])
+    chosen, expected = suite.chosen(place, names or ["all"]), _expected(context, place)
     reached = _REACHED[until]
-    while late := [name for name, row in _look(context, place, chosen)[1].items() if not reached(row)]:
+    while late := [name for name, row in _look(place, expected, chosen)[1].items() if not reached(row)]:
         if time.monotonic() > deadline:
             raise NotReady(f"not {until} in time: {', '.join(late)}")
         time.sleep(_FOLLOW_S)
@@ -133,23 +129,28 @@ def logs(
     path = place.logs / f"{name}.log"
     if not path.exists():
         raise NotFound(f"there is no {path} yet")
-    for line in _tail(path, follow=follow):
+    for line in tail.lines(path, follow=follow):
         typer.echo(line, nl=False)
 
 
-def _look(
-    context: typer.Context, place: Place, names: list[str] | None
-) -> "tuple[Observation, dict[str, ServiceStatus]]":
-    """One look at everything, and what it means for each service of the generation in force, or for `names`."""
-    from orchestrator import status as status_
-    from orchestrator.observation import observe
+def _expected(context: typer.Context, place: Place) -> "dict[str, Expected]":
+    """The services of the generation in force; of the spec, where none is."""
+    from orchestrator.status import expected_from
 
     held = generation.current(place.state_dir)
-    expected = status_.expected_from(held.data("resolved.json") if held else suite.resolved(context))
-    chosen = suite.chosen(place, names) if names else [*expected]
+    return expected_from(held.data(generation.RESOLVED) if held else suite.resolved(context))
+
+
+def _look(
+    place: Place, expected: "Mapping[str, Expected]", names: list[str]
+) -> "tuple[Observation, dict[str, ServiceStatus]]":
+    """One look at everything, and what it means for `names`."""
+    from orchestrator.observation import observe
+    from orchestrator.status import describe
+
     observation = observe(place, expected)
     now = control.now()
-    return observation, {name: status_.describe(expected[name], observation.services[name], now) for name in chosen}
+    return observation, {name: describe(expected[name], observation.services[name], now) for name in names}
 
 
 def _status_json(place: Place, observation: "Observation", rows: "Mapping[str, ServiceStatus]") -> Json:
@@ -164,6 +165,7 @@ def _status_json(place: Place, observation: "Observation", rows: "Mapping[str, S
             "agent": {"state": agent.state.lower(), "pid": agent.pid} if agent else None,
             "manage": None,
         },
+        "unmanaged": [*observation.unmanaged],
     }
 
 
@@ -206,6 +208,16 @@ def _remarks(observation: "Observation", rows: "Mapping[str, ServiceStatus]") ->
     return lines
 
 
+def _leftovers(observation: "Observation", declared: "Mapping[str, Expected]") -> list[str]:
+    """Services that are not declared any more, or not yet, and run."""
+    others = [
+        name
+        for name, seen in observation.services.items()
+        if name not in declared and (seen.program is not None or seen.master is not None)
+    ]
+    return [f"not in the generation in force, but there: {', '.join(others)}; see `postroom drift`"] if others else []
+
+
 def _change_under_way(place: Place) -> list[str]:
     """An apply that has begun, and whether somebody still works at it."""
     from orchestrator import locks
@@ -230,19 +242,3 @@ _REACHED: dict[str, "Callable[[ServiceStatus], bool]"] = {
     "stopped": lambda row: row.state in ("stopped", "off", "finishing"),
     "drained": lambda row: row.finishing == 0 and row.state != "finishing",
 }
-
-
-def _tail(path: Path, *, follow: bool) -> Iterator[str]:
-    """The last lines of a log, then those that are added to it, or to the one that takes its place when it is full."""
-    with contextlib.ExitStack() as open_files:
-        file = open_files.enter_context(path.open(errors="replace"))
-        yield from deque(file, _LOG_TAIL)
-        while follow:
-            yield from file
-            with contextlib.suppress(FileNotFoundError):  # just rotated, the next one is not there yet
-                if not os.path.samestat(path.stat(), os.fstat(file.fileno())):
-                    yield from file
-                    open_files.close()
-                    file = open_files.enter_context(path.open(errors="replace"))
-                    continue
-            time.sleep(_FOLLOW_S)

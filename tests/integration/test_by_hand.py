@@ -207,6 +207,7 @@ def test_programs_of_others_are_told_and_left_alone(line_suite: RealSuite) -> No
     before = line_suite.pids()
     assert pid is not None
     assert "not ours, left alone: other" in line_suite.ok("status").err
+    assert line_suite.ok("status", "--json").json["unmanaged"] == ["other"]
     line_suite.ok("apply")
     assert (line_suite.pids(), other()) == (before, pid)
     assert "program:other" not in configuration.read_text()

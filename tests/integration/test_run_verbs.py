@@ -1,8 +1,11 @@
 """start, stop and the other verbs on what runs, with services that speak lines."""
 
 import fcntl
+import json
 import os
 import signal
+import subprocess
+from itertools import islice
 
 import pytest
 
@@ -160,9 +163,16 @@ def test_second_change_at_the_same_time_is_told_to_try_again(line_suite: RealSui
     assert done.code == 75 and "postroom apply" in done.err
 
 
-def test_logs_print_the_end_and_follow(line_suite: RealSuite, port: int) -> None:
-    """logs prints what the service logged."""
+def test_logs_and_status_go_on_until_they_are_interrupted(line_suite: RealSuite, port: int) -> None:
+    """logs prints what the service logged; status --watch --json prints one object a line, again and again."""
     with LineClient(port) as client:
         client.say("hello")
     eventually(lambda: "disconnected" in line_suite.ok("logs", "lines").out, "the session is in the log")
     assert line_suite.run("logs", "all").code == 64
+    command = [*line_suite.command, "-f", str(line_suite.spec_path), "status", "--watch", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as watching:
+        assert watching.stdout is not None
+        for line in islice(watching.stdout, 2):
+            assert json.loads(line)["services"]["lines"]["state"] == "running"
+        watching.send_signal(signal.SIGINT)
+    assert watching.returncode == 130
