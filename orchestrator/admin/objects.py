@@ -78,6 +78,15 @@ def change(state_dir: Path, named: Named, changed: Callable[[Fields], Fields]) -
     return before, after
 
 
+def leading_to(found: Entries, named: Named) -> list[Named]:
+    """The objects that lead to this one: they stay when it goes, and lead to nobody then."""
+    return [
+        other
+        for other, entry in named_entries(found, {}).items()
+        if named.key in {to.key for to in (*_leads_to(other, entry.fields), *_fetches_for(entry.fields))}
+    ]
+
+
 def remove(state_dir: Path, named: Named) -> Fields:
     """Mail of an account is kept, for one that is made with its address later. All fields that it had.
 
@@ -157,6 +166,11 @@ def _leads_to(named: Named, fields: Fields) -> Iterator[Address]:
         yield Address(str(postmaster), named.key)
     for name in ("catch_all", "targets", "members", "owners"):
         yield from map(Address.parse, _texts(fields.get(name, ())))
+
+
+def _fetches_for(fields: Fields) -> Iterator[Address]:
+    if (account := fields.get("account")) is not None:
+        yield Address.parse(str(account))
 
 
 def _refuse_unknown(addresses: Iterator[Address], found: Entries) -> None:

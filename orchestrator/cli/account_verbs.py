@@ -115,7 +115,7 @@ def remove(
         entry.before = None if gone is None else {"messages": gone.messages, "octets": gone.octets}
     what = "its index was damaged" if gone is None else f"{gone.messages} messages, {gone.octets} octets"
     suite.tell(f"removed account {address} and its mail: {what}")
-    entries.tell_if_declared(context, "account", address.key)
+    entries.tell_what_is_left(context, "account", address.key)
 
 
 @account.command()

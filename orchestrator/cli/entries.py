@@ -35,7 +35,7 @@ def add(
     from orchestrator.admin import objects, rows
 
     named, place = _named(kind, key), suite.place(context)
-    with suite.audited(place, f"{kind} add", [written]) as entry:
+    with suite.audited(place, f"{kind} add", [key]) as entry:
         after = objects.add(place.state_dir, named, written, fields, password=password)
         entry.after = rows.values(kind, after)
     suite.tell(f"added {kind} {written}")
@@ -79,15 +79,18 @@ def remove(context: typer.Context, kind: "Kind", key: str, *, note: str = "") ->
     with suite.audited(place, f"{kind} remove", [key]) as entry:
         entry.before = rows.values(kind, objects.remove(place.state_dir, named))
     suite.tell(f"removed {named}{note}")
-    tell_if_declared(context, kind, key)
+    tell_what_is_left(context, kind, key)
 
 
-def tell_if_declared(context: typer.Context, kind: "Kind", key: str) -> None:
-    """Say of what was removed that the next apply makes it again."""
+def tell_what_is_left(context: typer.Context, kind: "Kind", key: str) -> None:
+    """Say of what was removed what still leads there, and whether the next apply makes it again."""
     from orchestrator.admin import accounts, objects
 
     named = _named(kind, key)
-    if named in objects.declared_names(accounts.entries(suite.place(context).state_dir)):
+    found = accounts.entries(suite.place(context).state_dir)
+    if leading := objects.leading_to(found, named):
+        suite.tell(f"still leading there, to nobody: {', '.join(map(str, leading))}")
+    if named in objects.declared_names(found):
         suite.tell(f"{named} is declared: the next apply makes it again, unless it leaves the declaration")
 
 

@@ -209,6 +209,18 @@ def test_retrieval_refusals(verbs: Verbs, code: int, arguments: tuple[str, ...],
     assert verbs.json("retrieval", "list") == []
 
 
+def test_what_is_left(verbs: Verbs) -> None:
+    """Whoever removes an address is told what still leads there."""
+    verbs.ok("alias", "add", "sales@example.test", "alice", "bob")
+    verbs.ok("list", "add", TEAM, "--owner", "bob")
+    verbs.ok("domain", "set", "example.test", "--postmaster", "bob")
+    verbs.ok("retrieval", "add", "old", "--account", "bob@example.test", *AL_OLD[5:], "--password-env", "X")
+    assert "leading" not in verbs.ok("contact", "add", "example.test", "Dave", "--email", "bob@example.test")
+    leading = "domain example.test, alias sales@example.test, list team@example.test, retrieval old"
+    assert f"still leading there, to nobody: {leading}\n" in verbs.ok("account", "remove", "bob@example.test")
+    assert "leading" not in verbs.ok("list", "remove", TEAM)
+
+
 def test_protocols(verbs: Verbs) -> None:
     """Protocols to log in with are repeated or listed, in any order."""
     verbs.ok("account", "add", "carol@example.test", "--protocol", "smtp", "--protocol", "imap")
