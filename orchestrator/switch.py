@@ -118,8 +118,9 @@ class Switch:
                 pass
 
     def _held(self, client: Supervisor, name: str) -> holds.Hold | None:
-        """A stop by hand is one, also when nobody has written it down yet."""
-        return holds.in_force(self.place.state_dir, client.processes()).get(name)
+        """A stop by hand is one, also when nobody has written it down yet. The agent is nobody's to hold."""
+        programs = {other: program for other, program in client.processes().items() if other != AGENT}
+        return holds.in_force(self.place.state_dir, programs).get(name)
 
     def _begin(self, client: Supervisor, name: str) -> None:
         client.add(name)
