@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ from maillib.embedded.queue_folders import SpoolFolders
 from maillib.embedded.queue_recovery import recover
 from maillib.embedded.queue_room import Room
 from maillib.ports.index import INBOX
+from maillib.ports.lists import MailingList
 from maillib.ports.queue import Envelope, QueueId, QueueState, Recipient
 from maillib.settings.spool import SpoolSettings
 from tests.support.kills import dies_at
@@ -242,7 +244,8 @@ asyncio.run(main())
 
 def submit_and_kill(state_dir: Path, name: str, count: int) -> list[str]:
     """Submit until `count` messages are acknowledged, then kill; the subjects of all that were acknowledged."""
-    command = [sys.executable, "-c", SUBMITTER, str(state_dir), name, "team@example.test", "alice@example.test"]
+    recipients = ("team@example.test", "alice@example.test", "list@example.test")
+    command = [sys.executable, "-c", SUBMITTER, str(state_dir), name, *recipients]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         acknowledged = [process.stdout.readline().strip() for _ in range(count)]
@@ -257,12 +260,14 @@ async def furnish(state_dir: Path) -> None:
     await directory.add_domain("example.test")
     for user in USERS:
         await directory.add_account(Address.parse(user))
-    await directory.add_alias(Address.parse("team@example.test"), [Address.parse(user) for user in USERS])
+    members = tuple(map(Address.parse, USERS))
+    await directory.add_alias(Address.parse("team@example.test"), members)
+    await directory.edit([MailingList(address=Address.parse("list@example.test"), members=members)])
     await directory.close()
 
 
 async def mailboxes(state_dir: Path) -> dict[str, Counter[str]]:
-    """How often each subject is in each mailbox."""
+    """How often each subject is in each mailbox; with `list ` before it, as mail of the list."""
     directory, blobs = EmbeddedDirectory(state_dir), EmbeddedBlobs(state_dir)
     index = EmbeddedIndex(state_dir, directory.account)
     found: dict[str, Counter[str]] = {}
@@ -273,8 +278,8 @@ async def mailboxes(state_dir: Path) -> dict[str, Counter[str]]:
         found[user] = Counter()
         for row in await index.rows(account.id, INBOX):
             stored = (await index.messages(account.id, INBOX, [row.uid]))[row.uid]
-            line = (await blobs.get(stored.body, 0, 100)).split(b"\r\n")[0]
-            found[user][line.decode().removeprefix("Subject: ")] += 1
+            fields = message_from_bytes(await blobs.get(stored.body, 0, 2000))
+            found[user][("list " if "List-Id" in fields else "") + str(fields["Subject"])] += 1
     for engine in (index, blobs, directory):
         await engine.close()
     return found
@@ -308,7 +313,7 @@ def test_traffic_under_kills(spool: Program) -> None:
     assert len(acknowledged) > 50
     until(lambda: not asyncio.run(left(spool.state_dir)), "an empty queue")
     for found in asyncio.run(mailboxes(spool.state_dir)).values():
-        assert set(acknowledged) <= set(found)
+        assert {*acknowledged, *(f"list {subject}" for subject in acknowledged)} <= set(found)
         assert set(found.values()) == {1}
     assert "bug" not in {line.split()[3] for line in spool.log.splitlines()}
 
@@ -325,5 +330,5 @@ def test_stop_finishes_what_was_begun(spool: Program) -> None:
     spool.start()
     until(lambda: not asyncio.run(left(spool.state_dir)), "an empty queue")
     for found in asyncio.run(mailboxes(spool.state_dir)).values():
-        assert set(acknowledged) <= set(found)
+        assert {*acknowledged, *(f"list {subject}" for subject in acknowledged)} <= set(found)
         assert set(found.values()) == {1}
