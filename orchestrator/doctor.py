@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 from maillib import control
 from maillib.control import Verb
-from maillib.errors import Transient
+from maillib.errors import ConfigError, Transient
 from maillib.settings.base import Json
 from orchestrator import certificates, drift, generation, observation, status
 from orchestrator.drift import Found, Item, Layer
@@ -137,7 +137,10 @@ def find(place: Place) -> Iterator[Finding]:
         resolved = held.data("resolved.json")
         found = drift.find(place)
     except GenerationDamaged as error:
-        yield DAMAGED.at((), str(error))
+        said, _, _ = str(error).partition("; ")
+        yield DAMAGED.at((), said)
+        return
+    except ConfigError:  # the ledger of holds: pre-flight tells
         return
     expected = status.expected_from(resolved)
     now = control.now()

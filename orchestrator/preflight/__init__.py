@@ -7,8 +7,9 @@ Leaves to others: what speaks for itself in the spec (validation), the accounts'
 `secretrefs`), and what runs (`doctor`).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
+from maillib.errors import ConfigError
 from orchestrator.errors import PreflightFailed
 from orchestrator.place import Place
 from orchestrator.preflight import clock, open_files, ports, programs, space, state_dir, tls, users
@@ -38,15 +39,24 @@ def find(spec: Spec) -> list[Finding]:
 
 
 def _find(spec: Spec) -> Iterator[Finding]:
-    from orchestrator import processes
+    from orchestrator import holds, processes
 
     host, sockets = host_.look(), Sockets()
     ours = {process.pid for process in processes.of_suite(Place(spec.state_dir))}
-    yield from state_dir.find(spec, host)
-    yield from space.find(spec)
-    yield from clock.find(spec, host)
+    held: Set[str] = frozenset()
+    unusable = state_dir.unusable(spec.state_dir, host)
+    if unusable is not None:
+        yield unusable
+    else:
+        try:
+            held = holds.read(spec.state_dir).keys()
+        except ConfigError:
+            yield state_dir.HOLDS.at(("state_dir",), f"{spec.state_dir / holds.LEDGER} is damaged")
+        yield from state_dir.find(spec, host)
+        yield from space.find(spec)
+        yield from clock.find(spec, host)
     yield from programs.find(spec, sockets, ours)
     yield from users.find(spec, host)
     yield from open_files.find(spec, host)
-    yield from ports.find(spec, host, sockets, ours)
+    yield from ports.find(spec, host, sockets, ours, held)
     yield from tls.find(spec, host)

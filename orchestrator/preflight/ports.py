@@ -22,6 +22,12 @@ TAKEN = Kind(
     "A process that is not of this suite listens where a service wants to, at that address or at a wildcard.",
     "end that process, or choose another port",
 )
+TAKEN_HELD = Kind(
+    "port-taken-held",
+    Severity.WARNING,
+    "The same, of a service that is held: nothing is started now, and nothing could be.",
+    "end that process before the service is started again, or choose another port",
+)
 PRIVILEGED = Kind(
     "port-privileged",
     Severity.ERROR,
@@ -46,12 +52,14 @@ UNUSABLE = Kind(
 WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - the spec wants every address
 
 
-def find(spec: Spec, host: Host, sockets: Sockets, ours: Set[int]) -> Iterator[Finding]:
-    """`ours`: the processes of this suite."""
+def find(spec: Spec, host: Host, sockets: Sockets, ours: Set[int], held: Set[str]) -> Iterator[Finding]:
+    """`ours`: the processes of this suite; `held`: services that an apply does not start."""
     for name, service in spec.services.items():
         for number, listener in enumerate(service.config.listen if service.enabled else ()):
             where = ("services", name, "listen", number, "address")
-            yield from _find(where, listener, host, sockets, ours)
+            for finding in _find(where, listener, host, sockets, ours):
+                is_put_off = finding.kind is TAKEN and name in held
+                yield TAKEN_HELD.at(where, finding.message) if is_put_off else finding
 
 
 def _find(where: Where, listener: Listener, host: Host, sockets: Sockets, ours: Set[int]) -> Iterator[Finding]:

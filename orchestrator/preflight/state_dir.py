@@ -69,6 +69,12 @@ NETWORK = Kind(
     "Data are on a file system that other machines can see: locks and shared memory cannot be relied on there.",
     "use a disk of this machine",
 )
+HOLDS = Kind(
+    "holds-damaged",
+    Severity.ERROR,
+    "The list of services that are held (`holds.json`) cannot be read.",
+    "mend it, or remove it, which ends all holds",
+)
 SOCKETS = Kind(
     "sockets-elsewhere",
     Severity.NOTE,
@@ -111,21 +117,12 @@ class Entry:
     """Of the data: an apply by root gives it to the services' user."""
 
 
-def find(spec: Spec, host: Host) -> Iterator[Finding]:
-    existing = next(path for path in (spec.state_dir, *spec.state_dir.parents) if path.exists())
-    unusable = _unusable(existing, host)
-    if unusable is not None:
-        yield unusable
-        return
-    yield from _parents(spec.state_dir)
-    for entry in _entries(spec.state_dir):
-        yield from judge(entry, host)
-    yield from _data(spec, host)
-    yield from _networks(spec.state_dir, existing)
-    yield from _sockets(spec)
-
-
-def _unusable(existing: Path, host: Host) -> Finding | None:
+def unusable(path: Path, host: Host) -> Finding | None:
+    """Why nothing could be written at `path`, nor looked at below it."""
+    try:
+        existing = _existing(path)
+    except PermissionError as error:
+        return UNUSABLE.at(_WHERE, f"{host.me} may not pass to {error.filename}")
     if not existing.is_dir():
         return UNUSABLE.at(_WHERE, f"{existing} is no directory")
     if os.statvfs(existing).f_flag & os.ST_RDONLY:
@@ -133,6 +130,21 @@ def _unusable(existing: Path, host: Host) -> Finding | None:
     if not os.access(existing, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return UNUSABLE.at(_WHERE, f"{existing} is not writable for {host.me}")
     return None
+
+
+def find(spec: Spec, host: Host) -> Iterator[Finding]:
+    """Of one that is usable."""
+    yield from _parents(spec.state_dir)
+    for entry in _entries(spec.state_dir):
+        yield from judge(entry, host)
+    yield from _data(spec, host)
+    yield from _networks(spec.state_dir)
+    yield from _sockets(spec)
+
+
+def _existing(path: Path) -> Path:
+    """It, or the nearest above it that is there. A link that leads nowhere is there. Raises PermissionError."""
+    return next(one for one in (path, *path.parents) if one.is_symlink() or one.exists())
 
 
 def judge(entry: Entry, host: Host) -> Iterator[Finding]:
@@ -198,8 +210,8 @@ def _data(spec: Spec, host: Host) -> Iterator[Finding]:
             yield OWNERS.at(_WHERE, said)
 
 
-def _networks(state_dir: Path, existing: Path) -> Iterator[Finding]:
-    for path in dict.fromkeys((existing, *(state_dir / name for name in folders.DATA))):
+def _networks(state_dir: Path) -> Iterator[Finding]:
+    for path in dict.fromkeys((_existing(state_dir), *(state_dir / name for name in folders.DATA))):
         kind = mounts.network_kind(path) if path.exists() else None
         if kind is not None:
             yield NETWORK.at(_WHERE, f"{path} is on a network file system ({kind})")

@@ -67,8 +67,11 @@ def test_folder_above_that_everybody_may_write(tmp_path: Path) -> None:
 
 
 def test_state_dir_that_is_a_file(tmp_path: Path) -> None:
-    """One finding, and no other check trips over it."""
+    """One finding, and no other check trips over it; the same for a link that leads nowhere."""
     (tmp_path / "var").touch()
+    assert [*findings(tmp_path)] == ["state-dir-unusable"]
+    (tmp_path / "var").unlink()
+    (tmp_path / "var").symlink_to("nowhere")
     assert [*findings(tmp_path)] == ["state-dir-unusable"]
 
 

@@ -14,6 +14,7 @@ from maillib.settings.service import Listener
 from orchestrator import generation, processes
 from orchestrator.place import Place
 from orchestrator.preflight import host, listening, ports
+from orchestrator.preflight.finding import Finding
 from orchestrator.preflight.host import Host
 from orchestrator.preflight.listening import Sockets
 from orchestrator.spec import Spec, read
@@ -31,9 +32,13 @@ def spec(folder: Path, address: str) -> Spec:
     return read(path)
 
 
-def messages(wanted: Spec) -> list[str]:
+def find(wanted: Spec, *held: str) -> list[Finding]:
     ours = {process.pid for process in processes.of_suite(Place(wanted.state_dir))}
-    return [finding.message for finding in ports.find(wanted, host.look(), Sockets(), ours)]
+    return [*ports.find(wanted, host.look(), Sockets(), ours, frozenset(held))]
+
+
+def messages(wanted: Spec) -> list[str]:
+    return [finding.message for finding in find(wanted)]
 
 
 @contextmanager
@@ -81,6 +86,14 @@ def test_port_of_another_suite_names_its_place(tmp_path: Path) -> None:
         [message] = messages(spec(tmp_path, f"127.0.0.1:{port}"))
     assert f"pid {pid} (" in message and f"user {host.user_name(os.geteuid())}" in message
     assert f"of the suite in {other}" in message
+
+
+def test_port_of_a_held_service_stops_no_apply(tmp_path: Path) -> None:
+    """Who stopped it may have lent its port to something else: a warning."""
+    with socket.create_server(("127.0.0.1", 0)) as foreign:
+        wanted = spec(tmp_path, f"127.0.0.1:{foreign.getsockname()[1]}")
+        assert [finding.kind for finding in find(wanted)] == [ports.TAKEN]
+        assert [finding.kind for finding in find(wanted, "pop")] == [ports.TAKEN_HELD]
 
 
 def test_port_that_is_bound_and_not_listened_on(tmp_path: Path) -> None:
