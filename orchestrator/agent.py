@@ -32,7 +32,8 @@ from maillib.command_socket import Client, CommandSocket
 from maillib.control import Message, Verb, WorkerState
 from maillib.errors import MailError, Transient
 from maillib.version import VERSION, code_digest
-from orchestrator import generation, holds
+from orchestrator import audit, generation, holds
+from orchestrator.audit import Entry
 from orchestrator.holds import Hold
 from orchestrator.place import AGENT, AGENT_PACKAGES
 from orchestrator.supervisor import ALIVE, Program, ProgramState, Supervisor
@@ -227,7 +228,7 @@ class Agent:
             return
         if not data:  # supervisord has died; the next one starts another agent, and knows of no stop
             for name in self._stopped:
-                self._write_hold(name)
+                self._write_hold(name, control.now())
             self._done = True
             return
         self._input += data
@@ -267,18 +268,18 @@ class Agent:
         """Of a program that supervisord still has: one that was removed is no longer anybody's to hold."""
         program = self._program(name)
         if program is not None and program.state is ProgramState.STOPPED:
-            self._write_hold(name)
+            self._write_hold(name, program.ended)
 
-    def _write_hold(self, name: str) -> None:
+    def _write_hold(self, name: str, when: float) -> None:
         held, ours = self._ledger()
         if name in held or name in ours or name not in self._dependencies():
             return
         try:
-            holds.hold(self._state_dir, name, holds.by_hand(control.now()))
+            holds.hold(self._state_dir, name, holds.by_hand(when))
+            maillog.hold_made(service=name, who=holds.BY_HAND)
+            audit.record(self._state_dir, Entry(verb="stop", names=(name,), who=holds.BY_HAND, when=when))
         except (MailError, OSError) as error:
             maillog.problem(what=f"hold of {name}", error=str(error))
-            return
-        maillog.hold_made(service=name, who=holds.BY_HAND)
 
     def _end_hold(self, name: str) -> None:
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from maillib import control
-from orchestrator import holds
+from orchestrator import audit, holds
 from orchestrator.supervisor import Supervisor
 from tests.support.real_suite import RealSuite, eventually
 
@@ -218,7 +218,7 @@ def test_programs_of_others_are_told_and_left_alone(line_suite: RealSuite) -> No
 
 
 def test_holds_end_with_release_and_with_their_service(line_suite: RealSuite) -> None:
-    """Released, a stopped service is not held again by the next agent; a service that left the spec leaves no hold."""
+    """The next agent holds nothing that was released; a stop by hand is audited; a removed service has no hold."""
     line_suite.apply_lines(one=[], two=[])
     line_suite.ok("stop", "one", "--reason", "new disk")
     assert "new disk" in line_suite.run("status").out
@@ -226,6 +226,8 @@ def test_holds_end_with_release_and_with_their_service(line_suite: RealSuite) ->
     _kill(_agent)(line_suite)
     line_suite.supervisorctl("stop", "two")
     eventually(lambda: holds.read(line_suite.place.state_dir).keys() == {"two"}, "the stop is written down")
+    stops = [entry for entry in audit.since(line_suite.place.state_dir, 0.0) if entry.verb == "stop"]
+    assert [(entry.names, entry.who, entry.reason) for entry in stops[1:]] == [(("two",), holds.BY_HAND, "")]
     line_suite.ok("apply")
     assert _told(line_suite) == (3, TWO, TWO)
     line_suite.apply_lines(one=[])
