@@ -217,7 +217,7 @@ def _try(undone: Undone, place: Place) -> Sequence[AccountAction] | str:
         return str(error)
 
 
-def _sections(held: Generation) -> dict[str, dict[str, str]]:
+def _sections(held: Generation) -> Mapping[str, Mapping[str, str]]:
     """Of the configuration as it is on disk now; empty when it is none."""
     try:
         return survey.sections_of(held.text(_CONFIGURATION) or "")

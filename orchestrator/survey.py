@@ -3,6 +3,7 @@
 import configparser
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from maillib import control
@@ -80,7 +81,7 @@ def _wanted(files: Mapping[str, str]) -> Iterator[Wanted]:
         )
 
 
-def _loaded_sections(place: Place) -> dict[str, dict[str, str]]:
+def _loaded_sections(place: Place) -> Mapping[str, Mapping[str, str]]:
     """Of the file that supervisord reads: after an apply that was killed, not that of the generation in force."""
     try:
         return sections_of(generation.configuration(place.state_dir).read_text(encoding="utf-8"))
@@ -156,7 +157,8 @@ def _changed_on_disk(place: Place) -> frozenset[str]:
         return frozenset()  # the file was edited by hand and cannot be read: the next generation replaces it
 
 
-def sections_of(text: str) -> dict[str, dict[str, str]]:
+@lru_cache(maxsize=4)  # what is wanted, in force and loaded is the same text, as a rule
+def sections_of(text: str) -> Mapping[str, Mapping[str, str]]:
     """Sections of a configuration of ours: one line an option, nothing to interpolate. Raises configparser.Error."""
     parser = configparser.RawConfigParser(delimiters=("=",), comment_prefixes=(";", "#"), strict=True)
     parser.read_string(text, source=str(Path("supervisord.conf")))
