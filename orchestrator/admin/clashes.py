@@ -56,14 +56,16 @@ def addresses(named: Named) -> tuple[str, ...]:
 
 
 def _circles(declared: Objects, after: Objects) -> Iterator[Clash]:
-    names = {named.key: named for named in after if named.kind in ("alias", "list")}
-    leading = {
-        named.key: [*_texts(fields.get("targets")), *_texts(fields.get("members")), *_texts(fields.get("owners"))]
-        for named, fields in after.items()
-        if named.kind in ("alias", "list")
-    }
-    graph = {key: [*enumerate(Address.parse(text).key for text in texts)] for key, texts in leading.items()}
-    for members, _ in circles({key: [edge for edge in edges if edge[1] in graph] for key, edges in graph.items()}):
+    names: dict[str, Named] = {}
+    leading: dict[str, list[str]] = {}
+    for named, fields in after.items():
+        if named.kind in ("alias", "list"):
+            targets = (*_texts(fields.get("targets")), *_texts(fields.get("members")), *_texts(fields.get("owners")))
+            leading.setdefault(named.key, []).extend(Address.parse(target).key for target in targets)
+            if names.get(named.key) not in declared:
+                names[named.key] = named
+    graph = {key: [*enumerate(there for there in keys if there in leading)] for key, keys in leading.items()}
+    for members, _ in circles(graph):
         to_blame = next((names[key] for key in members if names[key] in declared), names[members[0]])
         message = f"aliases and lists would lead in a circle: {' -> '.join([*members, members[0]])}"
         yield Clash(to_blame, f"{message}; some of them were made by hand: break it there, or in the declaration")

@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from maillib.address import Address
+from maillib.errors import Conflict
 from maillib.ports.contacts import Contact, contact_key
 from maillib.ports.directory import Account, AccountId, Alias, Domain, Entries, StoredPassword
+from maillib.ports.expansion import refuse_circles
 from maillib.ports.lists import MailingList, Post
 from maillib.ports.retrieval import Apop, Retrieval, Server, Tls
 from maillib.secret import SecretRef
@@ -93,6 +95,10 @@ def directories(draw: st.DrawFn) -> Entries:
                 enabled=enabled,
             )
         )
+    try:
+        refuse_circles(aliases, lists)
+    except Conflict:
+        reject()
     contacts = [
         Contact(
             domain=domain,
