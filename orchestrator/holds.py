@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from maillib.errors import ConfigError
+from orchestrator.place import AGENT
 from orchestrator.supervisor import ALIVE, Program, ProgramState
 
 SCHEMA_VERSION = 1
@@ -57,14 +58,15 @@ def announced(state_dir: Path) -> dict[str, str]:
 def in_force(state_dir: Path, programs: Mapping[str, Program]) -> dict[str, Hold]:
     """The holds as they are, by what supervisord says now. Raises ConfigError for a damaged ledger.
 
-    One whose program runs is over, though nobody has crossed it out yet; a program that was stopped by hand is held.
+    One whose program runs is over, though nobody has crossed it out yet; a service that was stopped by hand is held.
+    The agent never is.
     """
     ledger = _load(state_dir)
     found = {
         name: hold for name, hold in ledger.holds.items() if name not in programs or programs[name].state not in ALIVE
     }
     for name, program in programs.items():
-        if was_stopped(program) and name not in found and name not in ledger.announced:
+        if was_stopped(program) and name not in found and name not in ledger.announced and name != AGENT:
             found[name] = by_hand(program.ended)
     return found
 

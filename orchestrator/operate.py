@@ -79,10 +79,10 @@ def wait_ready(place: Place, name: str, *, timeout_s: float) -> None:
                 if master.state == "running" and master.digest == file.digest:
                     break
             elif program is None or _has_ended(program):
-                raise NotReady(f"{name} is not ready: {_reason(place, name, None)}")
+                raise NotReady(f"{name} is not ready: {_reason(place, name, program, None)}")
             failing = master is not None and master.last_error is not None
             if time.monotonic() > min(deadline, begun + FAILING_S if failing else deadline):
-                raise NotReady(f"{name} is not ready: {_reason(place, name, master)}")
+                raise NotReady(f"{name} is not ready: {_reason(place, name, program, master)}")
             time.sleep(POLL_S)
     try:
         limit_s = max(probe.ATTEMPT_S, deadline - time.monotonic())
@@ -201,11 +201,12 @@ def _has_ended(program: Program) -> bool:
     return program.state in IDLE and not retried
 
 
-def _reason(place: Place, name: str, master: observation.Master | None) -> str:
+def _reason(place: Place, name: str, program: Program | None, master: observation.Master | None) -> str:
     if master is not None:
         return master.last_error or f"its workers are {master.state}"
-    words = last_words(place, name)
-    return words or "its master does not answer"
+    if program is not None and program.state is ProgramState.RUNNING and control.now() - program.since > FAILING_S:
+        return f"its master, process {program.pid}, does not answer; supervisord starts another one when it is killed"
+    return last_words(place, name) or "its master has ended"
 
 
 def last_words(place: Place, name: str) -> str | None:

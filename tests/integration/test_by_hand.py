@@ -174,6 +174,7 @@ def test_what_is_done_by_hand_is_told_and_mended(shared: RealSuite, row: Row) ->
         assert shared.run("drift", "--detailed-exitcode").code == (69 if row.code == 69 else 2)
         shared.ok("apply")
         assert _told(shared) == (3 if row.held else 0, row.held, row.held)
+        assert _agent(shared) is not None
     if row.held:
         rows = shared.status()
         assert all(rows[name]["hold"]["who"] == "supervisorctl" for name in row.held)

@@ -1,6 +1,5 @@
 """start, stop and the other verbs on what runs, with services that speak lines."""
 
-import fcntl
 import json
 import os
 import signal
@@ -9,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from orchestrator import audit
+from orchestrator import audit, locks
 from tests.support.real_suite import LineClient, RealSuite, eventually, free_ports, is_refused
 
 pytestmark = pytest.mark.real
@@ -156,11 +155,12 @@ def test_unknown_service_is_named(line_suite: RealSuite, port: int) -> None:
 
 
 def test_second_change_at_the_same_time_is_told_to_try_again(line_suite: RealSuite, port: int) -> None:
-    """While somebody holds the lock, apply waits as long as it was told and exits 75, naming the holder."""
-    with (line_suite.place.state_dir / "lock").open("r+") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        done = line_suite.run("apply", "--wait", "0s")
-    assert done.code == 75 and "postroom apply" in done.err
+    """While somebody holds the lock, verbs wait as they were told and exit 75, naming the holder; stop works."""
+    with locks.exclusive(line_suite.place.state_dir, "rollback", wait_s=0.0):
+        for words in (("apply", "--wait", "0s"), ("restart", "lines", "--timeout", "0s")):
+            done = line_suite.run(*words)
+            assert done.code == 75 and "postroom rollback" in done.err
+        line_suite.ok("stop", "lines")
 
 
 def test_logs_and_status_go_on_until_they_are_interrupted(line_suite: RealSuite, port: int) -> None:

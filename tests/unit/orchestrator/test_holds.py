@@ -7,20 +7,22 @@ import pytest
 from maillib.errors import ConfigError
 from orchestrator import holds
 from orchestrator.holds import Hold
+from orchestrator.place import AGENT
 from orchestrator.supervisor import Program, ProgramState
 
 ALICE = Hold(who="alice", when=100.0, why="new disk")
 
 
-def _programs(state: ProgramState, *, since: float = 50.0) -> dict[str, Program]:
-    program = Program(name="pop", state=state, pid=None, since=since, ended=90.0, exit_status=0, trouble="")
-    return {"pop": program}
+def _programs(state: ProgramState, *, since: float = 50.0, name: str = "pop") -> dict[str, Program]:
+    program = Program(name=name, state=state, pid=None, since=since, ended=90.0, exit_status=0, trouble="")
+    return {name: program}
 
 
 def test_a_stop_by_hand_is_a_hold_before_anybody_writes_it_down(tmp_path: Path) -> None:
-    """A program that has run and is stopped is held by supervisorctl since its end; one that never ran is not."""
+    """What has run and is stopped is held by supervisorctl since its end; what never ran is not, nor is the agent."""
     assert holds.in_force(tmp_path, _programs(ProgramState.STOPPED)) == {"pop": holds.by_hand(90.0)}
     assert holds.in_force(tmp_path, _programs(ProgramState.STOPPED, since=0.0)) == {}
+    assert holds.in_force(tmp_path, _programs(ProgramState.STOPPED, name=AGENT)) == {}
 
 
 @pytest.mark.parametrize("state", [ProgramState.EXITED, ProgramState.FATAL, ProgramState.BACKOFF, ProgramState.RUNNING])
