@@ -5,7 +5,6 @@ says what the writer of the message wanted it to say. Nothing else is touched: s
 """
 
 import re
-from email.header import Header
 from urllib.parse import quote
 
 from maillib.address import Address
@@ -63,6 +62,8 @@ def _named(name: str, in_brackets: str) -> list[str]:
     """A name, if there is one, before what it names; in as many lines as it takes. RFC 5322 §3.2.5, RFC 2047 §2."""
     text = one_line(name, most=_NAME_CHARACTERS)
     if not text.isascii():
+        from email.header import Header  # seldom needed, and a dozen modules
+
         return [*Header(text, "utf-8", maxlinelen=70).encode(linesep="\n").split("\n "), in_brackets]
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return [f'"{quoted}" {in_brackets}' if text else in_brackets]

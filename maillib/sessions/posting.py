@@ -1,13 +1,12 @@
-"""Mail for a list: who may write to it, and the message that its members get.
+"""The message that the members of a list get.
 
-A member who has an address here has to log in: the sender that a stranger names may be forged. One from elsewhere
-cannot log in, so that his reverse-path has to do. A notification (null reverse-path) never goes to the members but to
-the owners, whoever may write.
+It is one of its own, with the owner's address as reverse-path, so that a notification about it is for the owner.
 
-What the members get is a message of its own, with the owner's address as reverse-path, so that a notification about it
-is for the owner. Guarantees: when `send` has returned, it is durable in the queue; its ID is made from that of the
-message and the list's place among the recipients, so that an attempt repeated after a crash brings nobody a second
-copy. A message that has been through the list before is not sent again.
+Guarantees: when `send` has returned, it is durable in the queue; its ID is made from that of the message and the list's
+place among the recipients, so that an attempt repeated after a crash brings nobody a second copy. A message that has
+been through the list before is not sent again.
+
+Leaves to others: who may write to a list (`list_policy`).
 """
 
 from datetime import datetime
@@ -19,35 +18,12 @@ from maillib.message import fields
 from maillib.message.listmail import has_come_through, list_fields, without_list_fields
 from maillib.message.received import received_from_here
 from maillib.ports.blobs import Blobs
-from maillib.ports.directory import Account, Directory, Resolution
+from maillib.ports.directory import Directory
 from maillib.ports.lists import MailingList, Post
 from maillib.ports.queue import Claim, Draft, Envelope, Queue, QueueId, Recipient, list_mail_id
 
 PIECE_OCTETS = 256 * 1024
 """Octets of the message in memory at once; the first of them hold every header that a submission may have."""
-
-
-async def may_post(
-    directory: Directory, mailing_list: MailingList, *, account: Account | None, sender: Address | None
-) -> bool:
-    """`account`: who has logged in; None: nobody. `sender`: the reverse-path.
-
-    Raises NotFound: the list has gone meanwhile.
-    """
-    if sender is None or mailing_list.post is Post.ANYONE:
-        return True
-    if _is_among(await directory.resolve(mailing_list.owner_address), account, sender):
-        return True
-    if mailing_list.post is Post.OWNER:
-        return False
-    return _is_among(await directory.members(mailing_list.address), account, sender)
-
-
-def _is_among(found: Resolution, account: Account | None, sender: Address) -> bool:
-    if account is not None:
-        return any(one.id == account.id for one in found.accounts)
-    key = sender.key
-    return any(one.key == key for one in found.remote)
 
 
 class Ports(Protocol):

@@ -6,20 +6,18 @@ in writes under own addresses only. Mail for a user who is not there, and mail f
 write to it, is refused at RCPT, so that no bounce is owed.
 """
 
-from collections.abc import Mapping
-
 from maillib import maillog
 from maillib.address import Address
 from maillib.dialog import Carrier, Next
 from maillib.errors import NotFound, PeerError, TemporaryError
 from maillib.ports.directory import Account, Directory
-from maillib.ports.lists import MailingList, Post
+from maillib.ports.lists import MailingList
 from maillib.ports.queue import Queue
 from maillib.protocols import sasl, smtp
 from maillib.protocols.smtp import Refused, Reply
 from maillib.protocols.smtp_lines import CommandLines
 from maillib.sessions.doorkeeper import Doorkeeper
-from maillib.sessions.posting import may_post
+from maillib.sessions.list_policy import WHO_MAY_POST, may_post
 from maillib.sessions.smtp_login import LogIn
 from maillib.sessions.smtp_message import IncomingMessage, reply_to
 from maillib.sessions.smtp_patience import IDLE_COMMANDS, Patience
@@ -28,11 +26,6 @@ from maillib.settings.smtp import SmtpSettings
 
 SLOWEST_OCTETS = 1024
 """So much of a message has to come within the time that a command may take."""
-
-WHO_MAY_POST: Mapping[Post, str] = {
-    Post.MEMBERS: "Only members may write to this list, and those who have an address here have to log in",
-    Post.OWNER: "Only its owners may write to this list, and those who have an address here have to log in",
-}
 
 COMMANDS = frozenset(
     ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "AUTH", "STARTTLS", "RSET", "NOOP", "VRFY", "EXPN", "HELP", "QUIT")
