@@ -90,8 +90,10 @@ def test_accounts_and_a_running_suite(mail_suite: MailSuite) -> None:
     assert (suite.pids(), suite.processes()) == (pids, processes)
 
 
-def test_a_failed_switch_takes_accounts_back(line_suite: RealSuite) -> None:
-    """Where a service does not become ready, the accounts are again as they were, and the next apply does it all."""
+def test_there_and_back(line_suite: RealSuite) -> None:
+    """Where a service does not become ready, the accounts are again as they were; the next apply does it all, and a
+    rollback brings the earlier declaration back.
+    """
     [port] = free_ports(1)
     accounts = line_suite.folder / "accounts.yaml"
 
@@ -112,4 +114,10 @@ def test_a_failed_switch_takes_accounts_back(line_suite: RealSuite) -> None:
     assert line_suite.ok("plan", "--json").json["accounts"] == []
     declare("other.example.test", after)
     line_suite.ok("apply")
-    assert "bob" in line_suite.ok("export", "accounts").out
+    assert "bob: {}" in line_suite.ok("export", "accounts").out
+
+    # A rollback is an apply of the earlier declaration: who is not in it is disabled.
+    line_suite.ok("rollback", "--to", "1")
+    exported = line_suite.ok("export", "accounts").out
+    assert "alice: {name: Alice}" in exported
+    assert "bob: {enabled: false}" in exported
