@@ -71,8 +71,8 @@ class Item:
     def said(self) -> str:
         """What differs, without the layer and the way out."""
         where = f"{self.service} {self.path}" if self.service else self.path
-        instead = f" instead of {_word(self.expected)}" if self.expected is not None else ""
-        return f"{where}: {_word(self.found)}{instead}"
+        expected = f" (expected: {_word(self.expected)})" if self.expected is not None else ""
+        return f"{where}: {_word(self.found)}{expected}"
 
     def __str__(self) -> str:
         return f"{self.layer}: {self.said}; {self.mend}"

@@ -260,7 +260,7 @@ def test_a_damaged_generation_says_nothing_of_its_services() -> None:
 def test_an_item_for_people_and_for_machines() -> None:
     """The line has layer, service, both values and the way out; the object has a key for each."""
     item = _only(_facts(code="new"))
-    assert str(item) == "reported: pop /program: code instead of new; `postroom apply` restarts it"
+    assert str(item) == "reported: pop /program: code (expected: new); `postroom apply` restarts it"
     assert item.as_json() == {
         "layer": "reported",
         "service": "pop",
