@@ -98,4 +98,4 @@ class World:
     certificate_due: str | None = None
     """Why a new certificate will be made."""
     waiting: int | None = None
-    """Messages in the queue; None: nobody can tell."""
+    """Messages in the queue; None: we may not look."""

@@ -244,7 +244,7 @@ class _Case:
             drain_limit_s=live.drain_s if drains else None,
             listeners_open=_sorted(after - before) if changes else (),
             listeners_close=_sorted(before - after) if changes else (),
-            messages_waiting=_waiting(self.wanted.service, self.world) if changes else None,
+            messages_waiting=_waiting(self.wanted.service, self.world),
         )
         return Action(
             service=name,

@@ -102,7 +102,7 @@ class Switch:
                 client.add(name)
             case Verb.LIVE | Verb.RELOAD if action.way is Way.RETUNE:
                 self._change(action, MasterVerb.RETUNE)
-                self.tell(f"{name}: took the change, nobody was disturbed")
+                self.tell(f"{name}: changed in place")
             case Verb.RELOAD:
                 self._change(action, MasterVerb.RELOAD)
                 self.tell(f"{name}: reloaded")

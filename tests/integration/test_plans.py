@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import poplib
+import smtplib
 import stat
 import threading
 from typing import Any
@@ -9,7 +11,9 @@ from typing import Any
 import pytest
 
 from maillib.settings.base import Json
-from tests.support.real_suite import LineClient, RealSuite, free_ports, is_refused
+from orchestrator import operate
+from tests.support.mail_suite import MailSuite
+from tests.support.real_suite import LIMIT_S, LineClient, RealSuite, free_ports, is_refused
 
 pytestmark = pytest.mark.real
 
@@ -91,11 +95,47 @@ def test_a_change_costs_what_the_plan_says(line_suite: RealSuite) -> None:
             assert session["listener"] == f"127.0.0.1:{port}"
 
 
-def test_an_exchange_that_fails_half_way_goes_back(line_suite: RealSuite) -> None:
-    """When the second of two services cannot take the first one's port, both have again what they had."""
+def test_new_settings_reach_new_sessions_of_the_same_workers(mail_suite: MailSuite) -> None:
+    """What SMTP and POP announce changes for who connects from then on; no process does, and open sessions go on."""
+    mail_suite.start()
+    before = mail_suite.processes()
+    spec = mail_suite.spec()
+    services = spec["services"]
+    assert isinstance(services, dict)
+    services["smtp"]["settings"] = {"max_message_size": "1MiB"}  # type: ignore[index,call-overload]
+    services["pop"]["settings"] = {"login_delay": "7s"}  # type: ignore[index,call-overload]
+    with smtplib.SMTP("127.0.0.1", mail_suite.mx, timeout=LIMIT_S) as old:
+        old.ehlo()
+        size = old.esmtp_features["size"]
+        mail_suite.write(spec)
+        actions = {action["service"]: action["action"] for action in mail_suite.ok("plan", "--json").json["actions"]}
+        assert actions == {"pop": "live", "smtp": "live", "spool": "none"}
+        mail_suite.ok("apply")
+        with smtplib.SMTP("127.0.0.1", mail_suite.mx, timeout=LIMIT_S) as new:
+            new.ehlo()
+            assert new.esmtp_features["size"] == "1048576" != size
+        pop = poplib.POP3("127.0.0.1", mail_suite.pop, timeout=LIMIT_S)
+        assert pop.capa()["LOGIN-DELAY"] == ["7"]
+        pop.quit()
+        old.ehlo()
+        assert old.esmtp_features["size"] == size
+    assert mail_suite.processes() == before
+
+
+def test_an_exchange_that_is_killed_or_fails_half_way_is_mended(line_suite: RealSuite) -> None:
+    """A listener that was let go is opened by the next apply; an exchange that fails gives both what they had."""
     one, two = free_ports(2)
     line_suite.write({"services": {"one": _service(one), "two": _service(two)}})
     line_suite.ok("apply")
+    # As if it had been killed right after the first step.
+    operate.let_go(line_suite.place, "two", f"127.0.0.1:{two}")
+    assert is_refused(two)
+    actions = {action["service"]: action for action in line_suite.ok("plan", "--json").json["actions"]}
+    assert [reason["path"] for reason in actions["two"]["because"]] == [f"/listening/127.0.0.1:{two}"]
+    line_suite.ok("apply")
+    with LineClient(two) as client:
+        assert client.say("QUIT") == b"+OK QUIT\r\n"
+
     # Another host name makes new workers, which fail; by then the other service has closed its listener.
     line_suite.write({"hostname": "fail.example.test", "services": {"one": _service(two), "two": _service(one)}})
     done = line_suite.run("apply", "--wait", "5s")
