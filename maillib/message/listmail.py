@@ -1,10 +1,10 @@
 """What makes a message one of a mailing list: the fields that say so. RFC 2369, RFC 2919.
 
 Guarantees: after `without_list_fields` and with `list_fields` in front, no field of the kind is there twice, and none
-says what the writer of the message wanted it to say. Nothing else is touched: signatures of others stay good.
+says what the writer of the message wanted it to say; but for the lists that it has come through, which are all told.
+Nothing else is touched: signatures of others stay good.
 """
 
-import re
 from urllib.parse import quote
 
 from maillib.address import Address
@@ -19,7 +19,10 @@ _OF_A_LIST = frozenset(
 )  # fmt: skip
 """List-Archive stays, as RFC 2369 §4 wants it for a list that gets its mail from another."""
 
-_LIST_ID = re.compile(rb"<([^<>]*)>[^<>]*\Z")
+_BEEN_THERE = "X-BeenThere"
+"""Mailman's name for it. It stays, however many lists a message goes through: two that lead to each other by way of
+somebody elsewhere are a loop, too."""
+
 _NAME_CHARACTERS = 200
 
 
@@ -33,15 +36,15 @@ def list_fields(address: Address, owner: Address, *, name: str, takes_mail: bool
             field("List-Owner", f"<{_mailto(owner)}>"),
             field("List-Unsubscribe", f"<{_mailto(owner)}?subject=unsubscribe>"),
             field("Precedence", "list"),  # so that nobody's absence is told to a list; RFC 3834 §2 knows of it
+            field(_BEEN_THERE, str(address)),
         )
     )
 
 
 def has_come_through(header: bytes, address: Address) -> bool:
-    """Whether the message was sent by this list already."""
-    ids = [_LIST_ID.search(value) for name, value in fields.fields(header) if name == "list-id"]
-    own = _list_id(address).casefold()
-    return any(found is not None and found[1].decode("utf-8", "replace").strip().casefold() == own for found in ids)
+    """Whether the message was sent by this list already, be it by way of other lists that have replaced its fields."""
+    been_there = [value for name, value in fields.fields(header) if name == _BEEN_THERE.lower()]
+    return any(value.decode("utf-8", "replace").strip().casefold() == str(address).casefold() for value in been_there)
 
 
 def without_list_fields(header: bytes) -> bytes:
@@ -64,6 +67,6 @@ def _named(name: str, in_brackets: str) -> list[str]:
     if not text.isascii():
         from email.header import Header  # seldom needed, and a dozen modules
 
-        return [*Header(text, "utf-8", maxlinelen=70).encode(linesep="\n").split("\n "), in_brackets]
+        return [*Header(text, "utf-8", header_name="List-Id").encode(linesep="\n").split("\n "), in_brackets]
     quoted = text.replace("\\", "\\\\").replace('"', '\\"')
     return [f'"{quoted}" {in_brackets}' if text else in_brackets]

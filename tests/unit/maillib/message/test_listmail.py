@@ -24,6 +24,7 @@ def test_fields() -> None:
         b"List-Owner: <mailto:team-owner@example.test>\r\n"
         b"List-Unsubscribe: <mailto:team-owner@example.test?subject=unsubscribe>\r\n"
         b"Precedence: list\r\n"
+        b"X-BeenThere: team@example.test\r\n"
     )
 
 
@@ -42,7 +43,7 @@ def test_names(name: str) -> None:
     assert rest == "team.example.test>"
     shown = phrase.strip().removeprefix('"').removesuffix('"').replace('\\"', '"').replace("\\\\", "\\")
     assert shown == " ".join(name.split())
-    assert read.keys() == ["List-Id", "List-Post", "List-Owner", "List-Unsubscribe", "Precedence"]
+    assert read.keys() == ["List-Id", "List-Post", "List-Owner", "List-Unsubscribe", "Precedence", "X-BeenThere"]
 
 
 def test_odd_addresses() -> None:
@@ -54,16 +55,15 @@ def test_odd_addresses() -> None:
 @pytest.mark.parametrize(
     ("header", "came"),
     [
-        (b"List-Id: <team.example.test>\r\n", True),
-        (b"LIST-ID : The team\r\n <Team.Example.Test>\r\n", True),
-        (b"List-Id: <other.test>\r\nList-Id: x < team.example.test > (y)\r\n", True),
-        (b"List-Id: <team.example.test.evil>\r\n", False),
-        (b"List-Id: team.example.test\r\n", False),
-        (b"X-List-Id: <team.example.test>\r\n", False),
+        (b"X-BeenThere: team@example.test\r\n", True),
+        (b"X-BEENTHERE : Team@\r\n Example.Test\r\n", False),
+        (b"X-BeenThere: other@example.test\r\nx-beenthere:\r\n Team@Example.Test \r\n", True),
+        (b"X-BeenThere: team@example.test.evil\r\n", False),
+        (b"List-Id: <team.example.test>\r\n", False),
     ],
 )
 def test_has_come_through(header: bytes, came: bool) -> None:
-    """A list knows its mail again by its ID, in whatever case, and takes no other list for itself."""
+    """A list knows its mail again, in whatever case, and takes no other list for itself."""
     assert has_come_through(header, TEAM) is came
 
 

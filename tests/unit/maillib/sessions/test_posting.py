@@ -153,6 +153,27 @@ def test_a_message_does_not_go_through_a_list_twice() -> None:
     keeps(promise)
 
 
+def test_two_lists_that_lead_to_each_other_elsewhere() -> None:
+    """A message that comes back by way of another list, which has put its fields over ours, is known again."""
+
+    async def promise(world: SpoolWorld) -> None:
+        await make(world, ALICE)
+        await make(world, BOB, at="other@example.test")
+        await world.put(TEAM)
+        await world.deliver()
+        (of_team,) = await world.inbox(ALICE)
+        await world.put("other@example.test", body=of_team[of_team.index(b"Received:") :])
+        await world.deliver()
+        (of_both,) = await world.inbox(BOB)
+        assert parsed(of_both).get_all("List-Id") == ['"The team" <other.example.test>']
+        await world.put(TEAM, sender="other-owner@example.test", body=of_both[of_both.index(b"Received:") :])
+        await world.deliver()
+        assert await counts(world) == [1, 1, 1]
+        assert b"5.4.6" in (await world.inbox(CAROL))[0]
+
+    keeps(promise)
+
+
 def test_fields_of_other_lists_are_replaced() -> None:
     """No field of a list is there twice, nor one that the writer chose; everything else is as it was."""
 
@@ -165,7 +186,7 @@ def test_fields_of_other_lists_are_replaced() -> None:
         await world.put(TEAM, body=header + kept)
         await world.deliver()
         (stored,) = await world.inbox(ALICE)
-        assert stored.endswith(b"Precedence: list\r\nReceived: x\r\n" + kept)
+        assert stored.endswith(b"X-BeenThere: team@example.test\r\nReceived: x\r\n" + kept)
         assert len(parsed(stored).get_all("List-Post", [])) == 1
 
     keeps(promise)
