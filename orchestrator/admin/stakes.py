@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maillib.embedded.blobs import account_path
 from maillib.errors import MailError
 from maillib.ports.directory import Account, DirectoryEditor
 from orchestrator.admin.ownership import AccountAction, AtStake, Named, Verb
@@ -25,32 +24,33 @@ async def with_stakes(
     losing = {action.object for action in actions if action.verb in (Verb.DISABLE, Verb.REMOVE)}
     if not losing:
         return tuple(actions)
-    from maillib.embedded.index import EmbeddedIndex  # costs a plan more than the plan itself
+    # They cost a plan more than the plan itself.
+    from maillib.embedded.blobs import account_path
+    from maillib.embedded.index import EmbeddedIndex
 
+    total = {named: AtStake() for named in losing if named.kind in ("account", "domain")}
     concerned = [
         account
         for account in accounts
-        if {Named("account", account.address.key), Named("domain", account.address.domain)} & losing
-    ]
+        if any(named in losing for named in _places(account)) and account_path(state_dir, account.id).exists()
+    ]  # to ask for mail that is not there would make an index
     index = EmbeddedIndex(state_dir, directory.account, open_accounts=_OPEN_ACCOUNTS)
     try:
-        stored = await asyncio.gather(*(_stored(state_dir, index, account) for account in concerned))
+        stored = await asyncio.gather(*(_stored(index, account) for account in concerned))
     finally:
         await index.close()
-    total: dict[Named, AtStake] = {named: AtStake() for named in losing if named.kind == "domain"}
     for account, stake in zip(concerned, stored, strict=True):
-        domain = Named("domain", account.address.domain)
-        if domain in total:
-            total[domain] += stake
-        total[Named("account", account.address.key)] = stake
-    return tuple(
-        replace(action, at_stake=total.get(action.object)) if action.object in losing else action for action in actions
-    )
+        for named in _places(account):
+            if named in total:
+                total[named] += stake
+    return tuple(replace(action, at_stake=total.get(action.object)) for action in actions)
 
 
-async def _stored(state_dir: Path, index: "EmbeddedIndex", account: Account) -> AtStake:
-    if not account_path(state_dir, account.id).exists():  # asking the index would make one
-        return AtStake()
+def _places(account: Account) -> tuple[Named, Named]:
+    return Named("account", account.address.key), Named("domain", account.address.domain)
+
+
+async def _stored(index: "EmbeddedIndex", account: Account) -> AtStake:
     try:
         usage = await index.usage(account.id)
     except MailError:
