@@ -1,4 +1,4 @@
-"""history, diff, rollback and what an apply makes of damage, against a real supervisord."""
+"""history, diff, rollback, and what an apply makes of damage and of others, against a real supervisord."""
 
 import fcntl
 import json
@@ -166,4 +166,22 @@ def test_asked_to_end_it_goes_back(line_suite: RealSuite) -> None:
     assert is_refused(two)
     assert line_suite.status()["one"]["generation"] in (1, 2)
     line_suite.write(_spec({"one": _service(one)}))
+    assert line_suite.run("plan", "--detailed-exitcode").code == 0
+
+
+def test_stopped_during_an_apply_it_stays_stopped(line_suite: RealSuite) -> None:
+    """`stop` does not wait for an apply, and the apply heeds it: it ends well, the service is held, status says so."""
+    one, two = free_ports(2)
+    line_suite.write(_spec({"one": _service(one), "two": _service(two)}))
+    line_suite.ok("apply")
+    line_suite.write(_spec({"one": _service(one, processes=2), "two": _service(two, processes=2)}))
+    with line_suite.begin("apply") as going:
+        eventually((line_suite.place.state_dir / "generations/000002").exists, "the new generation is written")
+        line_suite.ok("stop", "two", "--reason", "disk")
+        assert going.wait(60) == 0
+    assert line_suite.generation() == 2
+    rows = line_suite.status()
+    assert (rows["one"]["state"], rows["two"]["state"], rows["two"]["hold"]["why"]) == ("running", "stopped", "disk")
+    assert is_refused(two)
+    line_suite.ok("start", "two")
     assert line_suite.run("plan", "--detailed-exitcode").code == 0
