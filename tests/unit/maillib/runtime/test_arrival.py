@@ -16,6 +16,7 @@ from maillib.runtime.listeners import open_listener
 from maillib.runtime.occupancy import Occupancy
 from maillib.runtime.service import ConnectionInfo, ConnectionService, Registry
 from maillib.runtime.worker import Setup
+from maillib.settings.pop import PopSettings
 from maillib.settings.service import Limits, Listener
 from tests.support import tls
 
@@ -41,7 +42,7 @@ async def door(listener: Listener) -> AsyncIterator[tuple[int, Occupancy]]:
     setup = SimpleNamespace(
         listeners=[(listener, sock)],
         tls=tls.contexts()[0],
-        config=SimpleNamespace(limits=Limits(), processes=1),
+        config=SimpleNamespace(limits=Limits(), processes=1, settings=PopSettings()),
         occupancy=occupancy,
         seat=occupancy.seat(0),
     )
