@@ -31,7 +31,7 @@ from maillib.version import VERSION
 from orchestrator import audit, generation, plan, plantext
 from orchestrator.audit import Entry
 from orchestrator.differences import Difference, differences
-from orchestrator.errors import BadPlan, PlanStale
+from orchestrator.errors import BadPlan, GenerationDamaged, PlanStale
 from orchestrator.facts import Live, World
 from orchestrator.plan import Plan
 from orchestrator.status import iso
@@ -119,12 +119,14 @@ class Sealed:
             raise PlanStale([Moved(one, _last_act(one.path, state_dir, since)) for one in _named(moved)])
 
     def _holds(self, state_dir: Path) -> bool:
-        held = generation.current(state_dir)
-        accounts = self.terms.accounts.text if self.terms.accounts is not None else None
-        return held is not None and (held.text("spec.yaml"), held.text("accounts.yaml")) == (
-            self.terms.spec.text,
-            accounts,
-        )
+        """The generation in force was made from these very files."""
+        accounts = None if self.terms.accounts is None else self.terms.accounts.text
+        try:
+            held = generation.current(state_dir)
+            found = held and (held.text(generation.SPEC), held.text(generation.ACCOUNTS))
+        except GenerationDamaged:
+            return False
+        return found == (self.terms.spec.text, accounts)
 
 
 def write(path: Path, sealed: Sealed) -> None:
