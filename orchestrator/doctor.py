@@ -13,8 +13,9 @@ from maillib.control import Verb
 from maillib.errors import ConfigError, Transient
 from maillib.settings.base import Json
 from orchestrator import certificates, drift, generation, observation, status
-from orchestrator.drift import Found, Item, Layer
+from orchestrator.drift import Found
 from orchestrator.errors import Exit, GenerationDamaged
+from orchestrator.layers import Item, Layer
 from orchestrator.observation import Observation, Supervisord
 from orchestrator.place import AGENT, Place
 from orchestrator.preflight import tls

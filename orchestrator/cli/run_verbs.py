@@ -20,7 +20,7 @@ from orchestrator.errors import NotReady
 from orchestrator.place import Place
 
 READY_S = 60.0
-"""Default of --timeout: for the lock, and for services to become ready."""
+"""Without --timeout: for the lock, and for each service to become ready."""
 DOWN_DRAIN_S = 10.0
 _QUICK_STOP_S = 0.7
 """`stop` without --wait returns after this, whatever still finishes."""
@@ -160,11 +160,17 @@ class _Act:
     names: list[str]
     """In the order in which they start."""
     enabled: frozenset[str]
-    timeout_s: float
+    timeout_s: float | None
+    """As given: for each wait."""
     locked: contextlib.ExitStack
 
     def is_enabled(self, name: str) -> bool:
         return name in self.enabled
+
+    @property
+    def ready_s(self) -> float:
+        """How long each service may take to become ready."""
+        return READY_S if self.timeout_s is None else self.timeout_s
 
     def done(self) -> None:
         """Others may change the suite now; what is left is to wait."""
@@ -178,20 +184,21 @@ def _acting(context: typer.Context, verb: str, names: list[str], reason: str, ti
     from orchestrator.order import in_order
 
     place = suite.place(context)
-    rows = suite.services(place)
-    chosen = suite.chosen(place, names)
-    timeout_s = READY_S if timeout is None else timeout
-    with contextlib.ExitStack() as locked, suite.audited(place, verb, chosen, reason=reason):
+    suite.chosen(place, names)  # a wrong name is told without waiting
+    with contextlib.ExitStack() as locked:
         if verb != "stop":  # nothing may hold a stop up: apply leaves what is held meanwhile
-            locked.enter_context(locks.exclusive(place.state_dir, verb, wait_s=timeout_s, tell=suite.tell))
+            wait_s = READY_S if timeout is None else timeout
+            locked.enter_context(locks.exclusive(place.state_dir, verb, wait_s=wait_s, tell=suite.tell))
+        rows, chosen = suite.services(place), suite.chosen(place, names)
         act = _Act(
             place=place,
             names=in_order({name: _names(rows[name]["depends_on"]) for name in chosen}),
             enabled=frozenset(name for name in chosen if rows[name]["enabled"]),
-            timeout_s=timeout_s,
+            timeout_s=timeout,
             locked=locked,
         )
-        yield act
+        with suite.audited(place, verb, chosen, reason=reason):
+            yield act
 
 
 def _start(act: _Act, name: str, *, wait: bool) -> None:
@@ -201,10 +208,10 @@ def _start(act: _Act, name: str, *, wait: bool) -> None:
     if not act.is_enabled(name):
         raise NotFound(f"{name} is off: set `enabled: true` in the spec and apply")
     with Supervisor(act.place.supervisor) as supervisor:
-        operate.start(supervisor, name, timeout_s=act.timeout_s)
+        operate.start(supervisor, name, timeout_s=act.ready_s)
     holds.forget(act.place.state_dir, [name])
     if wait:
-        operate.wait_ready(act.place, name, timeout_s=act.timeout_s)
+        operate.wait_ready(act.place, name, timeout_s=act.ready_s)
     suite.tell(f"{name}: {'running' if wait else 'starting'}")
 
 
@@ -212,8 +219,11 @@ def _change(act: _Act, verb: Verb, *, wait: bool, drain: float | None, now: bool
     """Reload or restart, one after the other."""
     from orchestrator import operate
     from orchestrator.observation import ask_master
+    from orchestrator.supervisor import Supervisor
 
     place = act.place
+    with Supervisor(place.supervisor) as supervisor:
+        supervisor.pid()  # where it does not answer, nothing is begun that nobody can see the end of
     workers: dict[str, set[int]] = {}
     for name in act.names:
         if ask_master(place.run, name) is None:
@@ -225,7 +235,7 @@ def _change(act: _Act, verb: Verb, *, wait: bool, drain: float | None, now: bool
         longest_s = operate.drain_limit(place, name)
         config = generation.service_file(place.state_dir, name)
         operate.change(place, name, verb, config=config, drain_s=longest_s, tell=suite.tell)
-        operate.wait_ready(place, name, timeout_s=act.timeout_s)
+        operate.wait_ready(place, name, timeout_s=act.ready_s)
         _limit(place, name, drain, now=now)
         suite.tell(f"{name}: {verb}ed")
     act.done()
@@ -257,7 +267,7 @@ def _wait_drained(act: _Act, workers: dict[str, set[int]]) -> None:
 
     cut = {}
     for name, pids in workers.items():
-        limit_s = operate.drain_limit(act.place, name) + _ENDING_S
+        limit_s = operate.drain_limit(act.place, name) + _ENDING_S if act.timeout_s is None else act.timeout_s
         cut[name] = operate.wait_drained(act.place, name, pids, timeout_s=limit_s)
     if any(cut.values()):
         said = ", ".join(f"{name}: {count}" for name, count in cut.items() if count)

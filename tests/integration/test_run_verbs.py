@@ -70,6 +70,9 @@ def test_stop_wait_tells_how_many_were_cut(line_suite: RealSuite, port: int) -> 
     [entry] = [entry for entry in audit.since(line_suite.place.state_dir, 0.0) if entry.verb == "stop"]
     assert (entry.names, entry.reason) == (("lines",), "upgrade") and "lines: 1" in entry.result
     line_suite.ok("start", "lines")
+    with LineClient(port):
+        done = line_suite.run("stop", "lines", "--wait", "--timeout", "0s")
+        assert done.code == 3 and "still finish" in done.err
     line_suite.ok("stop", "lines", "--wait")
 
 
@@ -146,6 +149,10 @@ def test_verbs_without_supervisord_say_so(line_suite: RealSuite, port: int) -> N
     eventually(lambda: line_suite.run("status").code == 69, "status says so")
     assert line_suite.run("stop", "lines").code == 69
     assert line_suite.run("start", "lines").code == 69
+    with LineClient(port) as client:
+        assert line_suite.run("restart", "lines").code == 69
+        assert line_suite.run("sessions", "lines", "--json").json["sessions"][0]["finishing"] is False
+        assert client.say("hello") == b"+OK hello\r\n"
 
 
 def test_unknown_service_is_named(line_suite: RealSuite, port: int) -> None:

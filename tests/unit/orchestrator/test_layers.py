@@ -7,9 +7,9 @@ import pytest
 
 from maillib.settings.base import Json
 from orchestrator.admin.ownership import AccountAction, Named, Verb
-from orchestrator.drift import Facts, Item, Layer, compare
 from orchestrator.facts import Wanted
 from orchestrator.holds import by_hand
+from orchestrator.layers import Facts, Item, Layer, compare
 from orchestrator.observation import Master, Observation, Seen, Supervisord, Worker
 from orchestrator.processes import Process
 from orchestrator.supervisor import Changes, Program, ProgramState
