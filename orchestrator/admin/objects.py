@@ -80,6 +80,8 @@ def change(state_dir: Path, named: Named, changed: Callable[[Fields], Fields]) -
 
 def leading_to(found: Entries, named: Named) -> list[Named]:
     """The objects that lead to this one: they stay when it goes, and lead to nobody then."""
+    if named.kind not in ("account", "alias", "list"):
+        return []
     return [
         other
         for other, entry in named_entries(found, {}).items()

@@ -121,7 +121,7 @@ def remove(
 @account.command()
 def show(context: typer.Context, address: AddressArgument, as_json: AsJson = False) -> None:
     """Show one account, and how much mail it has."""
-    entries.show(context, "account", address.key, as_json, more=lambda: _usage(context, address))
+    entries.show(context, "account", address.key, as_json=as_json, more=lambda: _usage(context, address))
 
 
 @account.command("list")
@@ -133,12 +133,12 @@ def list_(
     """List accounts, oldest first."""
     columns = ("address", "enabled", "protocols", "quota_octets", "name")
     if not removed:
-        entries.list_(context, "account", as_json, columns)
+        entries.list_(context, "account", columns, as_json=as_json)
         return
     from orchestrator.admin import accounts, rows
 
     found = accounts.entries(suite.place(context).state_dir)
-    entries.print_list("account", [*rows.removed_accounts(found)], as_json, columns)
+    entries.print_list("account", [*rows.removed_accounts(found)], columns, as_json=as_json)
 
 
 def _usage(context: typer.Context, address: Address) -> dict[str, Json]:

@@ -46,10 +46,10 @@ def remove(context: typer.Context, address: AddressArgument) -> None:
 @alias.command()
 def show(context: typer.Context, address: AddressArgument, as_json: AsJson = False) -> None:
     """Show one alias."""
-    entries.show(context, "alias", address.key, as_json)
+    entries.show(context, "alias", address.key, as_json=as_json)
 
 
 @alias.command("list")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List aliases, oldest first."""
-    entries.list_(context, "alias", as_json, ("address", "enabled", "targets"))
+    entries.list_(context, "alias", ("address", "enabled", "targets"), as_json=as_json)

@@ -59,13 +59,13 @@ def remove(context: typer.Context, domain: DomainArgument, name: NameArgument) -
 @contact.command()
 def show(context: typer.Context, domain: DomainArgument, name: NameArgument, as_json: AsJson = False) -> None:
     """Show one contact."""
-    entries.show(context, "contact", _key(domain, name), as_json)
+    entries.show(context, "contact", _key(domain, name), as_json=as_json)
 
 
 @contact.command("list")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List contacts, oldest first."""
-    entries.list_(context, "contact", as_json, ("domain", "name", "enabled", "email", "phone"))
+    entries.list_(context, "contact", ("domain", "name", "enabled", "email", "phone"), as_json=as_json)
 
 
 def _key(domain: str, name: str) -> str:

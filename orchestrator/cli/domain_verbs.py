@@ -54,10 +54,12 @@ def remove(context: typer.Context, name: DomainArgument) -> None:
 @domain.command()
 def show(context: typer.Context, name: DomainArgument, as_json: AsJson = False) -> None:
     """Show one domain."""
-    entries.show(context, "domain", name, as_json)
+    entries.show(context, "domain", name, as_json=as_json)
 
 
 @domain.command("list")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List domains, oldest first."""
-    entries.list_(context, "domain", as_json, ("domain", "enabled", "accounts", "aliases", "lists", "postmaster"))
+    entries.list_(
+        context, "domain", ("domain", "enabled", "accounts", "aliases", "lists", "postmaster"), as_json=as_json
+    )

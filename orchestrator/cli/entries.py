@@ -95,7 +95,7 @@ def tell_what_is_left(context: typer.Context, kind: "Kind", key: str) -> None:
 
 
 def show(
-    context: typer.Context, kind: "Kind", key: str, as_json: bool, *, more: Callable[[], dict[str, Json]] = dict
+    context: typer.Context, kind: "Kind", key: str, *, as_json: bool, more: Callable[[], dict[str, Json]] = dict
 ) -> None:
     """`more`: what else there is to show."""
     from orchestrator.admin import accounts, objects, rows
@@ -110,15 +110,15 @@ def show(
         suite.print_fields(row)
 
 
-def list_(context: typer.Context, kind: "Kind", as_json: bool, columns: Sequence[str]) -> None:
+def list_(context: typer.Context, kind: "Kind", columns: Sequence[str], *, as_json: bool) -> None:
     """`columns`: those that people see."""
     from orchestrator.admin import accounts, rows
 
     found = accounts.entries(suite.place(context).state_dir)
-    print_list(kind, [row for _, row in rows.rows(found, kind)], as_json, columns)
+    print_list(kind, [row for _, row in rows.rows(found, kind)], columns, as_json=as_json)
 
 
-def print_list(kind: "Kind", found: list[dict[str, Json]], as_json: bool, columns: Sequence[str]) -> None:
+def print_list(kind: "Kind", found: list[dict[str, Json]], columns: Sequence[str], *, as_json: bool) -> None:
     from orchestrator.admin import rows
 
     if as_json:
@@ -132,7 +132,7 @@ def said(**fields: "Value") -> "dict[str, Value]":
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def addresses(domain: str, texts: Sequence[str] | None) -> "Value":
+def addresses(domain: str, texts: Sequence[str] | None) -> tuple[str, ...] | None:
     """Addresses, or names of `domain`, each once and as it is written first; None: none are named."""
     if not texts:
         return None

@@ -76,16 +76,15 @@ def set_(
         return
     if members:
         raise typer.BadParameter("say all members with --member, or which are to change, not both")
-    more, less = (entries.addresses(address.domain, some) or () for some in (add_members, remove_members))
+    more = entries.addresses(address.domain, add_members) or ()
+    less = {Address.parse(text).key for text in entries.addresses(address.domain, remove_members) or ()}
 
     def members_now(before: "Fields") -> "Fields":
         had = before["members"]
-        assert isinstance(had, tuple) and isinstance(more, tuple) and isinstance(less, tuple)
-        gone = {Address.parse(text).key for text in less}
-        unknown = gone - {Address.parse(text).key for text in had}
-        if unknown:
+        assert isinstance(had, tuple)
+        if unknown := less - {Address.parse(text).key for text in had}:
             raise typer.BadParameter(f"{', '.join(sorted(unknown))}: no member of the list")
-        kept = [text for text in had if Address.parse(text).key not in gone]
+        kept = [text for text in had if Address.parse(text).key not in less]
         return {"members": entries.addresses(address.domain, [*kept, *more]) or ()}
 
     entries.change(context, "list", address.key, fields, more=members_now)
@@ -100,13 +99,13 @@ def remove(context: typer.Context, address: AddressArgument) -> None:
 @mailing_list.command()
 def show(context: typer.Context, address: AddressArgument, as_json: AsJson = False) -> None:
     """Show one list."""
-    entries.show(context, "list", address.key, as_json)
+    entries.show(context, "list", address.key, as_json=as_json)
 
 
 @mailing_list.command("list")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List the lists, oldest first."""
-    entries.list_(context, "list", as_json, ("address", "enabled", "post", "members", "name"))
+    entries.list_(context, "list", ("address", "enabled", "post", "members", "name"), as_json=as_json)
 
 
 def _fields(

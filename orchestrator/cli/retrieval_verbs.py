@@ -121,13 +121,15 @@ def remove(context: typer.Context, name: NameArgument) -> None:
 @retrieval.command()
 def show(context: typer.Context, name: NameArgument, as_json: AsJson = False) -> None:
     """Show one retrieval entry."""
-    entries.show(context, "retrieval", name.lower(), as_json)
+    entries.show(context, "retrieval", name.lower(), as_json=as_json)
 
 
 @retrieval.command("list")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """List retrieval entries, oldest first."""
-    entries.list_(context, "retrieval", as_json, ("name", "enabled", "account", "server", "tls", "user", "keep"))
+    entries.list_(
+        context, "retrieval", ("name", "enabled", "account", "server", "tls", "user", "keep"), as_json=as_json
+    )
 
 
 def _check_new(name: str, fields: "Mapping[str, Value]") -> None:
