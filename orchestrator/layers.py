@@ -308,17 +308,17 @@ def _stray(facts: Facts) -> Iterator[Item]:
             mend = f"{_APPLY} has a new master take over"
             yield _process(name, seen.master.pid, "a master that no supervisord knows", mend)
         for worker in seen.others:
+            process = facts.processes.get(worker.pid)
             if worker.state != WorkerState.DRAINING:
-                yield _process(
-                    name, worker.pid, "a worker without a master", f"it ends by itself; {_APPLY} replaces it"
-                )
+                if process is None or process.parent not in known:  # else its master lives, and is silent
+                    mend = f"it ends by itself; {_APPLY} replaces it"
+                    yield _process(name, worker.pid, "a worker without a master", mend)
             elif worker.deadline is not None and facts.monotonic > worker.deadline + OVERDUE_S:
                 yield _process(name, worker.pid, "a worker that should have ended", f"`kill -9 {worker.pid}`")
     for pid, process in facts.processes.items():
         if pid not in known and process.parent not in known:
-            yield _process(
-                None, pid, f"a process that nobody looks after: {' '.join(process.command)}", f"`kill {pid}`"
-            )
+            found = f"a process that nobody looks after: {' '.join(process.command)}"
+            yield _process(None, pid, found, f"`kill {pid}`")
 
 
 def _accounts(found: Sequence[AccountAction] | str) -> Iterator[Item]:

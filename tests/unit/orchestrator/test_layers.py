@@ -244,6 +244,12 @@ def test_a_drainer_in_time_is_none() -> None:
     assert list(compare(facts)) == []
 
 
+def test_a_silent_master_has_its_workers() -> None:
+    """Workers whose master lives and does not answer are not without one: only the run state differs."""
+    silent = Seen(program=_program("pop", 2), others=(_worker(),))
+    assert _only(_facts(observation=_observation(services={"pop": silent}))).layer is Layer.RUN_STATE
+
+
 def test_without_supervisord_what_lives_is_an_orphan() -> None:
     """A master that serves on is told with its service, and that supervisord is gone."""
     orphan = Seen(master=_master())
