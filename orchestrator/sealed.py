@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from maillib.errors import ConfigError
+from maillib.errors import ConfigError, Conflict
 from maillib.settings.base import Json, load
 from maillib.version import VERSION
 from orchestrator import audit, generation, plan, plantext
@@ -130,7 +130,9 @@ class Sealed:
 
 
 def write(path: Path, sealed: Sealed) -> None:
-    """Aside, then renamed: at `path` there is never half a plan. Raises OSError."""
+    """Aside, then renamed: at `path` there is never half a plan. Raises Conflict, OSError."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise Conflict(f"{path} is no plain file, and a plan does not take its place")
     terms = sealed.terms
     content: dict[str, Json] = {
         "kind": KIND,

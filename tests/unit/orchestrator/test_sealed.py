@@ -1,11 +1,13 @@
 """Sealed plans: what makes one stale, who is named for it, and that nothing but what was sealed is read."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from maillib.errors import Conflict
 from maillib.settings.base import Json
 from orchestrator import audit, sealed
 from orchestrator.audit import Entry
@@ -138,6 +140,18 @@ def test_a_file_gives_back_what_was_sealed(tmp_path: Path) -> None:
     assert sealed.read(file) == _sealed(tmp_path)
     assert file.stat().st_mode & 0o777 == 0o640
     assert [path.name for path in tmp_path.iterdir()] == ["plan"]
+
+
+def test_only_a_plain_file_is_replaced(tmp_path: Path) -> None:
+    """`-o /dev/stdout` as root would make a file of it, and a link would be gone."""
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "target")
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (link, fifo, tmp_path):
+        with pytest.raises(Conflict):
+            sealed.write(path, _sealed(tmp_path))
+    assert link.is_symlink() and fifo.is_fifo()
 
 
 def test_every_octet_is_under_the_seal(tmp_path: Path) -> None:
