@@ -12,6 +12,7 @@ When the plan is empty, what is declared is what was applied last.
 """
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -263,7 +264,7 @@ def _change(name: str, before: Value, after: Value) -> FieldChange:
 
 
 def _left(declared: Objects, applied: Objects, live: Objects) -> Iterator[AccountAction]:
-    left = [named for named in applied if named not in declared]
+    left = applied.keys() - declared.keys()
     in_use = {named.domain for named, fields in live.items() if fields["enabled"] and named not in left}
     for named in _last_made_first(left):
         if named not in live:
@@ -301,7 +302,7 @@ def _pruned(declared: Objects, applied: Applied, live: Objects) -> Iterator[Acco
                 yield AccountAction(verb=Verb.DISABLE, object=named, changes=(change,), reason=reason)
 
 
-def _last_made_first(objects: "list[Named] | set[Named]") -> list[Named]:
+def _last_made_first(objects: AbstractSet[Named]) -> list[Named]:
     """So that nothing in use is removed before what uses it."""
     return sorted(objects, key=lambda named: (-KINDS.index(named.kind), named.key))
 
