@@ -156,6 +156,11 @@ class AccountAction:
         """Whether anybody but the record of what is declared notices."""
         return self.verb is not Verb.KEEP
 
+    @property
+    def takes_out_of_use(self) -> bool:
+        """Whether the services do not know it any more, and did before."""
+        return self.verb is Verb.REMOVE or FieldChange("enabled", True, False) in self.changes
+
     def __str__(self) -> str:
         changes = "" if self.verb is Verb.ADD else ", ".join(map(str, self.changes))
         mail = "" if self.at_stake is None else f"; its mail is kept: {self.at_stake}"

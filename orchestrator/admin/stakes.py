@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from maillib.errors import MailError
 from maillib.ports.directory import Account, DirectoryEditor
-from orchestrator.admin.ownership import AccountAction, AtStake, Named, Verb
+from orchestrator.admin.ownership import AccountAction, AtStake, Named
 
 if TYPE_CHECKING:
     from maillib.embedded.index import EmbeddedIndex
@@ -20,8 +20,8 @@ _OPEN_ACCOUNTS = 16
 async def with_stakes(
     state_dir: Path, directory: DirectoryEditor, actions: Sequence[AccountAction], accounts: Sequence[Account]
 ) -> tuple[AccountAction, ...]:
-    """`actions`, each that disables or removes an account or a domain with the mail of it."""
-    losing = {action.object for action in actions if action.verb in (Verb.DISABLE, Verb.REMOVE)}
+    """`actions`, each that takes an account or a domain out of use with the mail of it."""
+    losing = {action.object for action in actions if action.takes_out_of_use}
     if not losing:
         return tuple(actions)
     # They cost a plan more than the plan itself.

@@ -120,6 +120,21 @@ def test_mail_at_stake(world: World) -> None:
     assert (world.state_dir / "mail" / "1").is_dir()
 
 
+def test_declared_out_of_use(world: World) -> None:
+    """What is declared as disabled is so, with its mail named; and in use again when the declaration says so."""
+    world.apply()
+    deliver(world, ALICE)
+    world.write(WHOLE.replace("quota: 1GiB", "quota: 1GiB, enabled: false"))
+    assert world.apply() == [
+        "set account alice@example.test: enabled yes -> no (its declaration changed; its mail is kept: 1 message, 17"
+        " octets)"
+    ]
+    assert not world.logs_in("alice", "first")
+    world.write(WHOLE)
+    world.apply()
+    assert world.logs_in("alice", "first")
+
+
 def test_an_index_that_cannot_tell(world: World) -> None:
     """A damaged index keeps nobody from planning: the plan says that it could not count."""
     world.apply()

@@ -142,6 +142,11 @@ def test_shipped() -> None:
             "4:24: domains.example.test.users.ALICE: ALICE@example.test is declared in line 4 already; allowed: once",
         ),
         (
+            'users: {"ju\\u0308rgen": {}, JÜRGEN: {}}',
+            "4:33: domains.example.test.users.\"JÜRGEN\": JÜRGEN@example.test is declared in line 4 already; allowed:"
+            " once",
+        ),
+        (
             "users: {alice: {}, alice@example.test: {}}",
             "4:24: domains.example.test.users.alice@example.test: 'alice@example.test@example.test': the local part is"
             " no dot-atom and is not quoted; allowed: a local part; write the part before the @ alone",
