@@ -256,9 +256,8 @@ def _run_state(facts: Facts, wanted: Wanted) -> Iterator[Item]:
         if state is not status.State.OFF:
             yield _state(wanted.name, "off", state.value, mend)
     elif seen.hold is not None:
-        hold = ", ".join(filter(None, (seen.hold.who, status.iso(seen.hold.when), seen.hold.why)))
         mend = f"`postroom start {wanted.name}` or `postroom apply --override reset` ends the hold"
-        yield _state(wanted.name, "running", f"{state}, held by {hold}", mend)
+        yield _state(wanted.name, "running", f"{state}, held by {status.hold_words(seen.hold)}", mend)
     elif state is not status.State.RUNNING:
         yield _state(wanted.name, "running", state.value, mend)
 

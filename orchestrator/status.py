@@ -135,9 +135,7 @@ def table(rows: Mapping[str, ServiceStatus]) -> str:
         word = f"{row.state} {row.finishing}" if row.state is State.FINISHING else str(row.state)
         sessions = f"{row.sessions} ({row.finishing} finishing)" if row.finishing else str(row.sessions)
         listeners = ", ".join(str(listener["address"]) for listener in row.listeners)
-        hold = (
-            f"{row.hold.who}, {iso(row.hold.when)}" + (f": {row.hold.why}" if row.hold.why else "") if row.hold else ""
-        )
+        hold = hold_words(row.hold) if row.hold else ""
         lines.append(
             (name, word, sessions, listeners or "-", _or_dash(row.pid), _or_dash(row.generation), _up(row), hold)
         )
@@ -192,6 +190,11 @@ def _up(row: ServiceStatus) -> str:
     if hours:
         return f"{hours}h {minutes}m"
     return f"{minutes}m {seconds}s" if minutes else f"{seconds}s"
+
+
+def hold_words(hold: Hold) -> str:
+    """Who, when, why."""
+    return f"{hold.who}, {iso(hold.when)}" + (f": {hold.why}" if hold.why else "")
 
 
 def iso(unix: float) -> str:

@@ -129,7 +129,7 @@ def _live(
         enabled=applied is not None and applied.enabled,
         depends_on=applied.depends_on if applied else (),
         sessions=seen.sessions,
-        hold=", ".join(filter(None, (hold.who, status.iso(hold.when), hold.why))) if hold else None,
+        hold=status.hold_words(hold) if hold else None,
     )
 
 

@@ -36,7 +36,15 @@ Drain = Annotated[
 ]
 Now = Annotated[bool, typer.Option("--now", help="Say goodbye to old sessions at once: --drain 0s.")]
 Wait = Annotated[bool, typer.Option("--wait", help="Return when the last old session has ended; 3 when one was cut.")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Kept in the audit trail, and with a hold.")]
+Reason = Annotated[
+    str,
+    typer.Option(
+        "--reason",
+        metavar="TEXT",
+        parser=lambda text: " ".join(text.split()),  # one line, wherever it is shown
+        help="Kept in the audit trail, and with a hold.",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:

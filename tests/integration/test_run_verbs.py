@@ -26,7 +26,7 @@ def port(line_suite: RealSuite) -> int:
 def test_stop_lets_the_session_finish_and_start_works_at_once(line_suite: RealSuite, port: int) -> None:
     """stop refuses new connections and keeps the open one; start serves others while it goes on."""
     with LineClient(port) as client:
-        line_suite.ok("stop", "lines", "--reason", "new disk")
+        line_suite.ok("stop", "lines", "--reason", "new\n disk")
         assert is_refused(port)
         row = line_suite.status()["lines"]
         assert (row["desired"], row["state"], row["sessions"], row["finishing"]) == ("running", "finishing", 1, 1)
