@@ -51,7 +51,7 @@ class Maildrop:
             raise
 
     def heard(self) -> bool:
-        """The client is there: it speaks, or takes some of what it asked for. False: `confirm` before it is answered."""
+        """The client is there: it speaks, or takes some of what it asked for. False: `confirm` before answering."""
         return self._tenure.heard()
 
     async def confirm(self) -> None:

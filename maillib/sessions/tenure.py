@@ -42,7 +42,7 @@ class Tenure:
         return self._pausing is None or not self._pausing.done()
 
     def heard(self) -> bool:
-        """The client is there: it speaks, or takes some of what it asked for. False: `confirm` before it is answered."""
+        """The client is there: it speaks, or takes some of what it asked for. False: `confirm` before answering."""
         self._heard = self._loop.time()
         return self._pausing is None
 
