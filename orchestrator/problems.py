@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from maillib.errors import MailError
 
@@ -25,9 +26,8 @@ _HINT_CHARACTERS = 60
 _HINT_CANDIDATES = 100
 
 
-@dataclass(frozen=True, slots=True)
-class Position:
-    """Where in a text; both count from 1, columns in characters."""
+class Position(NamedTuple):
+    """Where in a text; both count from 1, columns in characters. One is made for each key and value that is read."""
 
     line: int
     column: int

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import NoReturn, Protocol, Union
+from typing import NamedTuple, NoReturn, Protocol, Union
 
 import yaml
 
@@ -68,8 +68,7 @@ class _Node:
     closed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(NamedTuple):
     key: Position
     node: _Node
 
@@ -367,7 +366,8 @@ class _Reader:
         frame = self._frames[-1]
         around = frame.node
         around.size += node.size
-        around.depth = max(around.depth, node.depth + 1)
+        if node.depth >= around.depth:
+            around.depth = node.depth + 1
         if isinstance(around.value, list):
             around.value.append(node)
         elif isinstance(around.value, dict):
@@ -405,17 +405,19 @@ class _Reader:
             value = text in _TRUE
         elif text[0] not in _NUMERIC:
             pass
+        elif _INTEGER.fullmatch(text):
+            value = self._number(int, text, position)
+        elif _FLOAT.fullmatch(text):
+            value = self._number(float, text, position)
         elif _AMBIGUOUS.fullmatch(text):
             value = None
             said = f"{shown(text)[1:-1]} is octal, base 60, a date or the like in YAML 1.1; decimal numbers are allowed"
             self._problem(position, "ambiguous", said, hint="put text in quotes")
-        elif _INTEGER.fullmatch(text) or _FLOAT.fullmatch(text):
-            value = self._number(text, position)
         return _Node(position, value, text, plain_style=True)
 
-    def _number(self, text: str, position: Position) -> int | float | None:
+    def _number(self, kind: type[int] | type[float], text: str, position: Position) -> int | float | None:
         if len(text.lstrip("+-")) <= MAX_DIGITS:
-            number = int(text) if _INTEGER.fullmatch(text) else float(text)
+            number = kind(text)
             if math.isfinite(number):
                 return number
         self._problem(position, "out-of-range", f"the number {shown(text)[1:-1]} is too large or too long")
