@@ -17,6 +17,7 @@ from orchestrator.place import Place
 from orchestrator.preflight import secretrefs
 from orchestrator.preflight.finding import Finding, Severity
 from tests.support.real_suite import free_ports
+from tests.support.small_disk import read_only, small_disk
 
 TLS: Json = {"mode": "files", "certificate": "tls/cert.pem", "private_key": {"file": "tls/key.pem"}}
 
@@ -82,6 +83,20 @@ def test_network_file_system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     listed.write_text(f"36 27 {os.major(device)}:{os.minor(device)} / /srv rw shared:1 - nfs4 server:/mail rw\n")
     monkeypatch.setattr(mounts, "_MOUNTS", listed)
     assert "(nfs4)" in findings(tmp_path)["network-file-system"].message
+
+
+def test_disks(tmp_path: Path) -> None:
+    """Spool and store apart, a full disk, one without inodes and one that is mounted read-only are each told."""
+    (tmp_path / "var/mail").mkdir(parents=True)
+    with small_disk(tmp_path / "var/spool", size="8m") as disk:
+        assert [*findings(tmp_path)] == ["file-systems-differ"]
+        disk.fill()
+        assert "space-none" in findings(tmp_path)
+        disk.free()
+        disk.fill_inodes()
+        assert "inodes-none" in findings(tmp_path)
+    with read_only(tmp_path / "var"):
+        assert [*findings(tmp_path)] == ["state-dir-read-only"]
 
 
 def test_certificate_files(tmp_path: Path) -> None:

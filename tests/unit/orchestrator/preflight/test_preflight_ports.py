@@ -104,6 +104,12 @@ def test_port_that_is_bound_and_not_listened_on(tmp_path: Path) -> None:
     assert "does not listen" in message
 
 
+def test_who_listens_on_the_network() -> None:
+    """supervisord has no business there: whoever reaches it could start programs."""
+    with socket.create_server(("127.0.0.1", 0)):
+        assert Sockets().is_listening(os.getpid())
+
+
 def test_strange_command_line_stays_on_one_line() -> None:
     """Whatever a process calls itself, the message is one short printable line."""
     shown = listening.printable("nc\n-l\x1b[2J" + "x" * 1000)
