@@ -9,7 +9,9 @@ is under way, since a master goes on with what it has begun; asking by Ctrl-C on
 
 import contextlib
 import errno
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -93,7 +95,7 @@ class Attempt:
 
     def perform(self, accounts: Accounts) -> None:
         """Raises ApplyFailed; PreflightFailed and other MailErrors when the accounts could not be changed."""
-        with _Interruptions(self.tell) as interruptions:
+        with _Interruptions() as interruptions:
             self.doing("accounts")
             try:
                 with nothing_changed_yet():
@@ -162,7 +164,10 @@ class Attempt:
         after: Json = self.target.number if outcome == "applied" else before
         entry = Entry(
             verb=self.options.verb,
-            names=tuple(action.service for action in self.todo.actions if action.changes),
+            names=(
+                *(action.service for action in self.todo.actions if action.changes),
+                *(action.object.key for action in self.todo.accounts if action.is_change),
+            ),
             result=audit.DONE if error is None else f"{outcome}: {error}",
             before={"generation": before},
             after={"generation": after},
@@ -232,17 +237,17 @@ class _Interrupted(MailError):
 class _Interruptions:
     """Requests to end are noted, for `check` to raise between two steps."""
 
-    def __init__(self, tell: Tell) -> None:
-        self._tell = tell
+    def __init__(self) -> None:
         self._asked: str | None = None
+        self._before: dict[signal.Signals, Callable[[int, FrameType | None], object] | int | None] = {}
         self.heeded = False
         """From now on they are ignored, but for Ctrl-C."""
 
     def __enter__(self) -> "_Interruptions":
-        ignored = signal.SIG_IGN  # by `nohup`, say
-        self._before = {number: signal.getsignal(number) for number in _ASKS_TO_END}
-        for number, handler in self._before.items():
-            if handler is not ignored:
+        if threading.current_thread() is threading.main_thread():  # no other is told of signals
+            handlers = {number: signal.getsignal(number) for number in _ASKS_TO_END}
+            self._before = {number: one for number, one in handlers.items() if one is not signal.SIG_IGN}  # by `nohup`
+            for number in self._before:
                 signal.signal(number, self._note)
         return self
 
@@ -255,7 +260,8 @@ class _Interruptions:
             raise KeyboardInterrupt
         if self._asked is None and not self.heeded:
             self._asked = signal.Signals(number).name
-            self._tell(f"{self._asked}: goes back after this step")
+            with contextlib.suppress(OSError):  # not by `tell`: what it writes to may be in the middle of a write
+                os.write(2, f"{self._asked}: goes back after this step\n".encode())
 
     def check(self) -> None:
         """Raises when somebody has asked us to end."""

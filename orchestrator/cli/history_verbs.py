@@ -89,8 +89,7 @@ def rollback(
 
     place = suite.place(context)
     state_dir = place.state_dir
-    held = suite.applied(place)
-    goal = history_.before(state_dir, held) if to is None else history_.numbered(state_dir, to)
+    goal = history_.before(state_dir, suite.applied(place)) if to is None else history_.numbered(state_dir, to)
     document = yamltext.read(goal.path / generation.SPEC)
     spec = spec_.resolve(document, history_.path_of_spec(goal))
     copy = goal.path / generation.ACCOUNTS if spec.accounts else None

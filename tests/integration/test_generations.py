@@ -98,6 +98,7 @@ def test_damaged_generations_are_refused_or_mended(line_suite: RealSuite) -> Non
     line_suite.ok("apply")
     before = line_suite.pids()
     home = line_suite.place.state_dir / "generations"
+    assert line_suite.run("rollback", "--to", "3").code == 1
     (home / "000001" / "spec.yaml").unlink()
     refused = line_suite.run("rollback")
     assert refused.code == 1 and "generation 1 is damaged: spec.yaml is missing" in refused.err
