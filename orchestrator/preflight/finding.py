@@ -13,7 +13,7 @@ from pathlib import Path
 from maillib.settings.base import Json
 from orchestrator import yamltext
 from orchestrator.errors import Exit
-from orchestrator.problems import Position, SpecErrors, Where, path_text
+from orchestrator.problems import Position, Where, path_text
 
 SCHEMA_VERSION = 1
 
@@ -90,21 +90,17 @@ class Finding:
 
 
 def located(findings: Iterable[Finding], file: Path, data: bytes) -> Iterator[Finding]:
-    """`findings` with the places they have in `data`, the text of `file`; those that stand in it at all.
+    """`findings` with the places they have in `data`, the text of `file`, which was read before; those that are about
+    something in it.
 
     A key that is not written, whose default is meant, has the position of what is around it.
     """
     document: yamltext.Document | None = None
     for finding in findings:
-        if not finding.where or finding.file is not None:
-            yield finding
-            continue
-        try:
+        if finding.where:
             document = document or yamltext.parse(data, file=str(file))
-        except SpecErrors:  # it was read before as something else: the finding counts, not its place
-            yield finding
-            continue
-        yield replace(finding, file=file, position=document.position(finding.where))
+            finding = replace(finding, file=file, position=document.position(finding.where))
+        yield finding
 
 
 def as_json(findings: Iterable[Finding]) -> dict[str, Json]:
