@@ -16,7 +16,8 @@ from orchestrator.spec import Spec
 UNUSABLE = Kind(
     "state-dir-unusable",
     Severity.ERROR,
-    "The state directory, or the folder it is to be made in, is no directory, or cannot be written by who applies.",
+    "The state directory, a folder in it, or the folder it is to be made in, is no directory, or cannot be written by "
+    "who applies.",
     "name another `state_dir`, or give it to who applies",
 )
 READ_ONLY = Kind(
@@ -89,6 +90,7 @@ SOCKETS_STRANGER = Kind(
 )
 
 _WHERE = ("state_dir",)
+_WRITTEN = (*folders.DATA, folders.DIRECTORY, "generations", "log", "run", "tls")
 _MOST_ENTRIES = 1000
 """Of one folder that are looked at."""
 _LOOKED_INTO = (
@@ -127,7 +129,7 @@ def unusable(path: Path, host: Host) -> Finding | None:
         return UNUSABLE.at(_WHERE, f"{existing} is no directory")
     if os.statvfs(existing).f_flag & os.ST_RDONLY:
         return READ_ONLY.at(_WHERE, f"{existing} is on a file system that is mounted read-only")
-    if not os.access(existing, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
+    if not _may_write(existing):
         return UNUSABLE.at(_WHERE, f"{existing} is not writable for {host.me}")
     return None
 
@@ -135,6 +137,7 @@ def unusable(path: Path, host: Host) -> Finding | None:
 def find(spec: Spec, host: Host) -> Iterator[Finding]:
     """Of one that is usable."""
     yield from _parents(spec.state_dir)
+    yield from _unwritable(spec.state_dir, host)
     for entry in _entries(spec.state_dir):
         yield from judge(entry, host)
     yield from _data(spec, host)
@@ -178,6 +181,18 @@ def _entries(state_dir: Path) -> Iterator[Entry]:
             if stat.S_ISLNK(status.st_mode) or stat.S_ISSOCK(status.st_mode):
                 continue  # a link has no mode of its own; sockets are closed by their folder
             yield _entry(path, status, given_away=path.relative_to(state_dir).parts[0] in (*data, "run", "log"))
+
+
+def _unwritable(state_dir: Path, host: Host) -> Iterator[Finding]:
+    """Folders that somebody else, root say, has made there before."""
+    for name in _WRITTEN:
+        folder = state_dir / name
+        if folder.is_dir() and not _may_write(folder):
+            yield UNUSABLE.at(_WHERE, f"{folder} is not writable for {host.me}", f"chown -R {host.me} {folder}")
+
+
+def _may_write(folder: Path) -> bool:
+    return os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _entry(path: Path, status: os.stat_result, *, given_away: bool) -> Entry:
