@@ -12,7 +12,7 @@ _VALUE_LIMIT = 60
 """Characters of a value; all of it is in the JSON."""
 
 _NAMES_LIMIT = 8
-"""Services without a change that are named one by one."""
+"""Services without a change, or accounts, that are named one by one."""
 
 
 def text(todo: Plan) -> str:
@@ -23,7 +23,7 @@ def text(todo: Plan) -> str:
     for action in shown:
         lines.append(f"{action.service:<{width}}  {action.verb:<7}  {_cost(action)}".rstrip())
         lines += [f"{'':<{width}}    {line}" for line in (*_besides(action), *map(difference, action.because))]
-    lines += [f"accounts: {action}" for action in todo.accounts]
+    lines += [f"accounts: {line}" for line in accounts(todo)]
     unchanged = [action.service for action in todo.actions if action.verb is Verb.NONE]
     if unchanged:
         many = len(unchanged) > _NAMES_LIMIT
@@ -31,6 +31,14 @@ def text(todo: Plan) -> str:
     if not todo.changes:
         lines.append("no change")
     return "\n".join(lines)
+
+
+def accounts(todo: Plan) -> list[str]:
+    """A line for each object, but for many that stay as they are."""
+    kept = [str(action) for action in todo.accounts if not action.is_change]
+    if len(kept) > _NAMES_LIMIT:
+        kept = [f"keep {len(kept)} objects as they are, from now on as they are declared"]
+    return [*(str(action) for action in todo.accounts if action.is_change), *kept]
 
 
 def difference(one: Difference) -> str:

@@ -157,6 +157,7 @@ def _seal(
 def print_applied(done: "Applied", *, as_json: bool) -> None:
     """What came of an apply or a rollback."""
     from orchestrator import plan as plan_
+    from orchestrator import plantext
 
     if as_json:
         result: Json = {
@@ -167,7 +168,7 @@ def print_applied(done: "Applied", *, as_json: bool) -> None:
         }
         suite.print_json(result)
         return
-    for line in map(str, done.plan.accounts):
+    for line in plantext.accounts(done.plan):
         suite.tell(line)
     changed = done.new or done.plan.changes
     typer.echo(f"generation {done.generation} holds" if changed else f"no change: generation {done.generation} holds")

@@ -6,6 +6,8 @@ import pytest
 
 from maillib.settings.base import Json
 from orchestrator import plantext
+from orchestrator.admin.ownership import AccountAction, Named
+from orchestrator.admin.ownership import Verb as Change
 from orchestrator.facts import Live, Wanted, World
 from orchestrator.plan import plan
 
@@ -98,3 +100,17 @@ def test_nothing_to_do_is_said() -> None:
     """The words that scripts look for."""
     todo = plan([_wanted("pop", _service(), "old")], _world(_live("pop", _service())))
     assert plantext.text(todo) == "unchanged: pop\nno change"
+
+
+def test_many_accounts_that_stay() -> None:
+    """Accounts that change are named each; of many that stay as they are only the number is told."""
+    kept = [
+        AccountAction(verb=Change.KEEP, object=Named("account", f"{number}@a.test"), reason="r") for number in range(9)
+    ]
+    made = AccountAction(verb=Change.ADD, object=Named("domain", "a.test"), reason="new in the declaration")
+    todo = plan([], _world(), accounts=[*kept, made])
+    assert plantext.accounts(todo) == [
+        "add domain a.test (new in the declaration)",
+        "keep 9 objects as they are, from now on as they are declared",
+    ]
+    assert plantext.accounts(plan([], _world(), accounts=kept[:1])) == ["keep account 0@a.test (r)"]
