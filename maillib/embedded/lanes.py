@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, TypeVar
 
+from maillib.embedded.calls import Call, settle
 from maillib.embedded.threads import Threads
 
 K = TypeVar("K", bound=Hashable)
@@ -37,7 +38,7 @@ class Lanes(Generic[K, T, R]):
         self._serve = serve
         self._most = most
         self._lanes = self._free_lanes = lanes
-        self._waiting: dict[K, deque[_Call[T, R]]] = {}
+        self._waiting: dict[K, deque[Call[T, R]]] = {}
         """Of things that wait or are being served."""
         self._ready: deque[K] = deque()
         """Things with calls that wait, and that no lane serves."""
@@ -51,7 +52,7 @@ class Lanes(Generic[K, T, R]):
 
     async def call(self, key: K, item: T) -> R:
         """The result for `item`. A cancellation is passed on only when the call has ended, see `Threads.run`."""
-        call = _Call[T, R](item)
+        call: Call[T, R] = Call(item)  # `Call[T, R](item)` takes five times as long
         if key not in self._waiting:
             self._waiting[key] = deque()
             self._ready.append(key)
@@ -62,24 +63,23 @@ class Lanes(Generic[K, T, R]):
     def _begin(self) -> None:
         while self._ready and self._free_lanes:
             self._free_lanes -= 1
-            batches: list[tuple[K, list[_Call[T, R]]]] = []
+            batches: list[tuple[K, list[Call[T, R]]]] = []
             for _ in range(min(-(-len(self._ready) // self._lanes), _MOST_THINGS)):
                 key = self._ready.popleft()
                 waiting = self._waiting[key]
                 batches.append((key, [waiting.popleft() for _ in range(min(self._most, len(waiting)))]))
             self._threads.begin(functools.partial(self._end, batches), self._serve_all, batches)
 
-    def _serve_all(self, batches: Sequence[tuple[K, Sequence["_Call[T, R]"]]]) -> None:
+    def _serve_all(self, batches: Sequence[tuple[K, Sequence[Call[T, R]]]]) -> None:
         for key, calls in batches:
             outcomes: Sequence[R | Exception]
             try:
                 outcomes = self._serve(key, [call.item for call in calls])
             except Exception as error:  # noqa: BLE001 - it is raised to each caller
                 outcomes = [error] * len(calls)
-            for call, outcome in zip(calls, outcomes, strict=True):
-                call.outcome = (outcome,)
+            settle(calls, outcomes)
 
-    def _end(self, batches: Sequence[tuple[K, Sequence["_Call[T, R]"]]]) -> None:
+    def _end(self, batches: Sequence[tuple[K, Sequence[Call[T, R]]]]) -> None:
         """In the event loop: what was served is told to its callers."""
         self._free_lanes += 1
         for key, calls in batches:
@@ -92,35 +92,3 @@ class Lanes(Generic[K, T, R]):
         self._begin()
         if self._closing is not None and not self._closing.done():
             self._closing.set_result(None)
-
-
-class _Call(Generic[T, R]):
-    """One call, and what has become of it."""
-
-    __slots__ = ("_ended", "item", "outcome")
-
-    def __init__(self, item: T) -> None:
-        self.item = item
-        self.outcome: tuple[R | Exception] | None = None
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def wake(self) -> None:
-        if not self._ended.done():  # it is when the caller has just been cancelled
-            self._ended.set_result(None)
-
-    async def result(self) -> R:
-        cancelled: asyncio.CancelledError | None = None
-        while not self._ended.done():
-            try:
-                await self._ended
-            except asyncio.CancelledError as error:
-                cancelled = error
-                if self.outcome is None:
-                    self._ended = asyncio.get_running_loop().create_future()
-        assert self.outcome is not None
-        (outcome,) = self.outcome
-        if cancelled is not None:
-            raise cancelled from outcome if isinstance(outcome, Exception) else None
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome

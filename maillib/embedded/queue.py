@@ -131,6 +131,7 @@ class EmbeddedQueue:
 
     async def close(self) -> None:
         """Return when what was begun has ended and nothing is claimed any more. Idempotent."""
+        await self._intake.close()
         claimer, self._claimer = self._claimer, None
         if claimer is not None:
             await claimer.close()

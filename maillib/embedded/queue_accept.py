@@ -1,28 +1,23 @@
-"""Making messages ours, many at a time: what stands between the last octet and the 250.
+"""Messages about to be ours: writing them, and leaving nothing of those that are not accepted.
 
-A small message is written into the kernel's memory by the event loop itself (`write`): handing some 15 short system
-calls to a thread, which then has to wait for the interpreter after each of them, takes five times as long. Whatever
-waits for the disk is done in a thread (`accept`).
+A small message is written into the kernel's memory by the event loop itself: handing some 15 short system calls to a
+thread, which then has to wait for the interpreter after each of them, takes five times as long.
 
-Guarantees: when `accept` has returned, each message that it did not fail is on disk, by strict POSIX: its body synced,
-then the folder that names it; its envelope synced, then the rename into incoming/, then that folder. A folder is synced
-once for all. What fails one message fails no other, and nothing is left of what has failed.
-
-Why in this order, and what it costs: docs/decisions/0005-batches-in-the-spool.md.
+Leaves to others: getting what is written onto the disk, and the rename that makes it ours (`queue_publish`).
 """
 
 import fcntl
 import os
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from maillib import maillog
 from maillib.embedded.files import translated, write_all
 from maillib.embedded.queue_envelope import MAX_OCTETS, StoredEnvelope, encode
 from maillib.embedded.queue_folders import SpoolFolders
+from maillib.embedded.queue_publish import ONLY_FOLDERS
 from maillib.embedded.queue_room import Room
-from maillib.errors import StoreUnusable, TemporaryError, Transient
+from maillib.errors import StoreFull, StoreUnusable, TemporaryError, Transient
 from maillib.ports.queue import QueueId
 
 
@@ -58,46 +53,8 @@ def begin_body(folders: SpoolFolders, queue_id: QueueId, *, again: bool) -> int:
     return fd
 
 
-def accept(folders: SpoolFolders, batch: "Sequence[Acceptance]") -> list[TemporaryError | None]:
-    """For each message, in order, why it was not accepted; None: it is ours. Blocks; several batches may be accepted
-    at the same time.
-    """
-    try:
-        _each(batch, Acceptance.write)
-        _each(batch, Acceptance.sync_body)
-        _all(batch, folders.messages.sync)
-        _each(batch, Acceptance.sync_envelope)
-        _each(batch, Acceptance.publish)
-        _all(batch, folders.incoming.sync)
-    except BaseException:
-        for one in batch:
-            one.undo()
-        raise
-    finally:
-        for one in batch:
-            one.close()
-    return [one.error for one in batch]
-
-
-def _each(batch: "Sequence[Acceptance]", step: "Callable[[Acceptance], None]") -> None:
-    for one in batch:
-        if one.goes_on:
-            try:
-                step(one)
-            except OSError as error:
-                one.fail(error)
-
-
-def _all(batch: "Sequence[Acceptance]", sync: Callable[[], None]) -> None:
-    try:
-        sync()
-    except OSError as error:
-        for one in batch:
-            one.fail(error)
-
-
 class Acceptance:
-    """The steps of one message. Those after `write` raise OSError."""
+    """One message. What its steps raise leaves something behind until `undo`; `close` is the last call in any case."""
 
     def __init__(self, folders: SpoolFolders, room: Room, message: NewMessage) -> None:
         self.id = message.stored.id
@@ -106,29 +63,28 @@ class Acceptance:
         self._message = message
         self._body = message.fd
         self._envelope: int | None = None
-        self._is_written = False
         self._is_queued = False
         """By an earlier attempt. Both folders are synced for it too: that attempt may not have come so far."""
-        self.error: TemporaryError | None = None
-        """Why it is not accepted; nothing of it is left then."""
 
     @property
-    def goes_on(self) -> bool:
-        return self.error is None and not self._is_queued
+    def to_publish(self) -> str:
+        """What `publish` is to be told of it, once it is written."""
+        return ONLY_FOLDERS if self._is_queued else self.id
 
     def write(self) -> None:
-        """Both files, under names that nobody takes for a message, and on their way to the disk. Idempotent. What
-        is wrong is in `error`; after an exception that nobody foresaw, `undo` and `close` have to follow.
+        """Both files, under names that nobody takes for a message, and on their way to the disk. Raises StoreFull,
+        StoreUnusable, Transient.
         """
-        if not self._is_written:
-            self._is_written = True
-            try:
-                self._write()
-            except OSError as error:
-                self.fail(error)
-            except TemporaryError as error:
-                self.error = error
-                self.undo()
+        try:
+            self._write()
+        except OSError as error:
+            raise self.translated(error) from error
+
+    def translated(self, error: OSError) -> StoreFull | Transient:
+        """What went wrong with it, with a name that tells which message it was."""
+        if error.filename is None:
+            error.filename = f"{self._folders.messages.path}/{self.id}.eml"
+        return translated(error)
 
     def _write(self) -> None:
         folders, message, queue_id = self._folders, self._message, self.id
@@ -163,27 +119,6 @@ class Acceptance:
             fd = incoming.create(name)
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return fd
-
-    def sync_body(self) -> None:
-        assert self._body is not None
-        os.fsync(self._body)
-
-    def sync_envelope(self) -> None:
-        assert self._envelope is not None
-        os.fsync(self._envelope)
-
-    def publish(self) -> None:
-        """The rename that makes it ours."""
-        incoming = self._folders.incoming
-        incoming.rename(f"{self.id}.json.tmp", incoming, f"{self.id}.json")
-
-    def fail(self, error: OSError) -> None:
-        if self.error is None:
-            if error.filename is None:
-                error.filename = f"{self._folders.messages.path}/{self.id}.eml"
-            self.error = translated(error)
-            self.error.__cause__ = error
-            self.undo()
 
     def undo(self) -> None:
         """Leave nothing, unless the message is being delivered by now. What cannot be removed is left to the sweep."""

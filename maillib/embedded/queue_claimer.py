@@ -54,7 +54,7 @@ class Claimer:
         self._clock = clock
         self._longest_wait_s = max(longest_wait_s, queue_recovery.LONGEST_WAIT_S)
         self.claims = Claims(folders)
-        self._endings: Batches[QueueId, None] = Batches(threads, self.claims.finish, most=_MOST)
+        self._endings = Batches[QueueId, None](self._finish_all, most=_MOST)
         self._schedule = Schedule()
         self._lock = threading.Lock()
         """For the schedule."""
@@ -95,6 +95,9 @@ class Claimer:
     async def finish(self, queue_id: QueueId) -> None:
         await self._endings.call(queue_id)
 
+    async def _finish_all(self, ids: Sequence[QueueId]) -> list[TemporaryError | None]:
+        return await self._threads.run(self.claims.finish, ids)
+
     async def defer(self, stored: StoredEnvelope, until_s: float) -> None:
         await self._threads.run(self._defer, stored, until_s)
         self._news.set()  # who waits already does not know of this time
@@ -103,6 +106,7 @@ class Claimer:
         """Return when what was begun, in the threads too, has ended and nothing is claimed any more."""
         if self._housekeeping is not None:
             await self._housekeeping
+        await self._endings.close()
         await self._threads.close()
         self._ears.close()
         await asyncio.to_thread(self.claims.leave)

@@ -1,15 +1,17 @@
 """Messages on their way into the spool: the Draft of the port, and the batches in which drafts are accepted.
 
-Guarantees: a small message stays in memory until its commit, which hands it to the kernel, and then waits for the disk
-in one call into a thread for all that wait at that moment; of a large one at most a piece is in memory. The event loop
-never waits for the disk.
+Guarantees: a small message stays in memory until its commit, which hands it to the kernel, and then waits for
+another process, which waits for the disk for all that came together; of a large one at most a piece is in memory. The
+event loop never waits for the disk.
 """
 
+import functools
 import os
 from collections.abc import Sequence
 
-from maillib.embedded import queue_accept
+from maillib.embedded import queue_accept, queue_publish
 from maillib.embedded.batches import Batches
+from maillib.embedded.disk_process import DiskProcess
 from maillib.embedded.files import os_errors, write_all
 from maillib.embedded.queue_accept import Acceptance, NewMessage
 from maillib.embedded.queue_envelope import StoredEnvelope
@@ -17,21 +19,17 @@ from maillib.embedded.queue_folders import SpoolFolders
 from maillib.embedded.queue_room import Room
 from maillib.embedded.queue_wake import Bell
 from maillib.embedded.threads import Threads
-from maillib.errors import TemporaryError
+from maillib.errors import TemporaryError, Transient
 from maillib.ports.queue import Envelope, QueueId
 
 MEMORY_OCTETS = 64 * 1024
 """What a draft keeps in memory: most messages are smaller, and 500 sessions' worth of it is 32 MiB."""
 
-_MOST = 16
+_MOST = 32
 """Messages in a batch. More would save nothing, and each has two files open."""
 
 _FEW_RECIPIENTS = 100
 """Longer envelopes are written by a thread: those of thousands have hundreds of KiB."""
-
-_LANES = 2
-"""Batches that wait for the disk at the same time. With one, a message waits for the batch before it and for its own;
-with more, batches are smaller and each costs as much."""
 
 
 class Intake:
@@ -42,24 +40,51 @@ class Intake:
         self.threads = threads
         self.room = Room(folders.messages)
         self._bell = bell
-        self._batches: Batches[Acceptance, None] = Batches(threads, self._accept, most=_MOST, lanes=_LANES)
+        publishing = functools.partial(queue_publish.publish, folders)
+        self._disk = DiskProcess(publishing, (folders.messages.fd, folders.incoming.fd), threads)
+        self._batches = Batches[Acceptance, None](self._publish, most=_MOST)
 
     async def accept(self, message: NewMessage) -> None:
-        """Raises StoreFull, Transient: nothing of it is left."""
+        """Raises StoreFull, StoreUnusable, Transient: nothing of it is left."""
         one = Acceptance(self.folders, self.room, message)
-        if not message.again and len(message.stored.envelope.recipients) <= _FEW_RECIPIENTS:
-            try:
+        try:
+            if message.again or len(message.stored.envelope.recipients) > _FEW_RECIPIENTS:
+                await self.threads.run(one.write)
+            else:
                 one.write()
-            except BaseException:
-                one.undo()
-                one.close()
-                raise
+        except BaseException:
+            one.undo()
+            one.close()
+            raise
         await self._batches.call(one)
 
-    def _accept(self, batch: Sequence[Acceptance]) -> list[TemporaryError | None]:
-        results = queue_accept.accept(self.folders, batch)
-        self._bell.ring([one.id for one, error in zip(batch, results, strict=True) if error is None])
+    async def close(self) -> None:
+        """Return when what was begun has ended. Idempotent."""
+        await self._batches.close()
+        await self._disk.close()
+
+    async def _publish(self, batch: Sequence[Acceptance]) -> list[TemporaryError | None]:
+        """For each, in order, why it was not accepted, and nothing of it is left then; None: it is ours."""
+        results: list[TemporaryError | None]
+        try:
+            errors = await self._disk.run([one.to_publish for one in batch])
+            results = [one.translated(error) if error else None for one, error in zip(batch, errors, strict=True)]
+        except Transient as error:
+            results = [error] * len(batch)
+        try:
+            accepted = [one for one, error in zip(batch, results, strict=True) if error is None]
+            self._bell.ring([one.id for one in accepted])
+            if len(accepted) < len(batch):
+                await self.threads.run(_undo, [one for one in batch if one not in accepted])
+        finally:
+            for one in batch:
+                one.close()
         return results
+
+
+def _undo(batch: Sequence[Acceptance]) -> None:
+    for one in batch:
+        one.undo()
 
 
 class FileDraft:

@@ -129,6 +129,17 @@ class Folder:
 
     # Files
 
+    def sync_file(self, name: str) -> None:
+        """What anybody has written to it is on disk when this returns."""
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self.fd)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._raise(error, name)
+
     def create(self, name: str) -> int:
         """A descriptor to write to a new file."""
         try:

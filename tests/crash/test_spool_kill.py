@@ -17,22 +17,21 @@ from pathlib import Path
 import pytest
 
 from maillib.address import Address
-from maillib.embedded import queue_accept
 from maillib.embedded.blobs import EmbeddedBlobs
 from maillib.embedded.directory import EmbeddedDirectory
 from maillib.embedded.index import EmbeddedIndex
 from maillib.embedded.queue import EmbeddedQueue
-from maillib.embedded.queue_accept import Acceptance, NewMessage, begin_body
+from maillib.embedded.queue_accept import NewMessage, begin_body
 from maillib.embedded.queue_check import check
 from maillib.embedded.queue_claims import Claims
 from maillib.embedded.queue_envelope import StoredEnvelope
 from maillib.embedded.queue_folders import SpoolFolders
 from maillib.embedded.queue_recovery import recover
-from maillib.embedded.queue_room import Room
 from maillib.ports.index import INBOX
 from maillib.ports.lists import MailingList
 from maillib.ports.queue import Envelope, QueueId, QueueState, Recipient
 from maillib.settings.spool import SpoolSettings
+from tests.support import accepting
 from tests.support.kills import dies_at
 from tests.support.program import PATIENCE_S, Program, until
 from tests.support.stored_mail import wrong_with
@@ -56,7 +55,7 @@ def accept(state_dir: Path, *, again: bool = False, long: bool = False) -> None:
     folders = SpoolFolders(state_dir)
     fd = begin_body(folders, ID, again=again) if long else None
     message = NewMessage(stored=STORED, octets=BODY, fd=fd, again=again)
-    assert queue_accept.accept(folders, [Acceptance(folders, Room(folders.messages), message)]) == [None]
+    assert accepting.accept(folders, message) == [None]
     folders.close()
 
 

@@ -2,12 +2,25 @@
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import pytest
 
 from maillib.embedded.batches import Batches
 from maillib.embedded.threads import Threads
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def in_thread(
+    threads: Threads, serve: Callable[[Sequence[T]], Sequence[R | Exception]]
+) -> Callable[[Sequence[T]], Awaitable[Sequence[R | Exception]]]:
+    async def served(items: Sequence[T]) -> Sequence[R | Exception]:
+        return await threads.run(serve, items)
+
+    return served
 
 
 def test_what_comes_while_one_is_served_is_served_together() -> None:
@@ -22,7 +35,7 @@ def test_what_comes_while_one_is_served_is_served_together() -> None:
 
     async def scenario() -> list[int]:
         threads = Threads("test", 2)
-        batches = Batches(threads, serve, most=4)
+        batches = Batches(in_thread(threads, serve), most=4)
         first = asyncio.create_task(batches.call(0))
         while not sizes:
             await asyncio.sleep(0.001)
@@ -47,7 +60,7 @@ def test_a_failure_is_its_own_callers() -> None:
 
     async def scenario() -> None:
         threads = Threads("test", 1)
-        batches = Batches(threads, serve, most=10)
+        batches = Batches(in_thread(threads, serve), most=10)
         good, bad = await asyncio.gather(batches.call("good"), batches.call("bad"), return_exceptions=True)
         assert good == "good"
         assert isinstance(bad, KeyError)
@@ -71,7 +84,7 @@ def test_a_cancelled_caller_waits_for_the_end_of_its_call() -> None:
 
     async def scenario() -> None:
         threads = Threads("test", 1)
-        task = asyncio.create_task(Batches(threads, serve, most=1).call(1))
+        task = asyncio.create_task(Batches(in_thread(threads, serve), most=1).call(1))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.sleep(0)

@@ -1,8 +1,8 @@
-"""Accepting in batches: what is on disk when, whom a failure hurts, and that nothing half-written stays."""
+"""Accepting and publishing: what is on disk when, whom a failure hurts, and that nothing half-written stays."""
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from maillib.address import Address
-from maillib.embedded import queue_accept, queue_room
+from maillib.embedded import queue_publish, queue_room
 from maillib.embedded.queue import EmbeddedQueue
-from maillib.embedded.queue_accept import Acceptance, NewMessage, begin_body
+from maillib.embedded.queue_accept import NewMessage, begin_body
 from maillib.embedded.queue_envelope import StoredEnvelope
 from maillib.embedded.queue_folders import SpoolFolders
+from maillib.embedded.queue_publish import publish
 from maillib.embedded.queue_room import Room
-from maillib.errors import StoreFull, TemporaryError, Transient
+from maillib.errors import StoreFull, Transient
 from maillib.ports.queue import Envelope, QueueId, Recipient
+from tests.support.accepting import accept
 
 BODY = b"Subject: x\r\n\r\nbody\r\n"
 ENVELOPE = Envelope(
@@ -39,11 +41,6 @@ def folders(tmp_path: Path) -> Iterator[SpoolFolders]:
 def message(number: int, fd: int | None = None, *, again: bool = False) -> NewMessage:
     stored = StoredEnvelope(id=QueueId(f"M{number}"), envelope=ENVELOPE, size_octets=len(BODY))
     return NewMessage(stored=stored, octets=BODY, fd=fd, again=again)
-
-
-def accept(folders: SpoolFolders, *messages: NewMessage) -> list[TemporaryError | None]:
-    room = Room(folders.messages)
-    return queue_accept.accept(folders, [Acceptance(folders, room, one) for one in messages])
 
 
 def files(folders: SpoolFolders) -> list[str]:
@@ -119,21 +116,6 @@ def test_a_folder_that_cannot_be_synced(folders: SpoolFolders, monkeypatch: pyte
     assert files(folders) == []
 
 
-def test_a_bug_leaves_nothing(folders: SpoolFolders, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever is raised in the midst of a batch, nothing half-written stays and no descriptor is left open."""
-
-    def broken(_: object) -> bytes:
-        raise ZeroDivisionError
-
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
-    fd = begin_body(folders, QueueId("M1"), again=False)
-    monkeypatch.setattr(queue_accept, "encode", broken)
-    with pytest.raises(ZeroDivisionError):
-        accept(folders, message(1, fd), message(2))
-    assert files(folders) == []
-    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
-
-
 def test_no_room_for_all(folders: SpoolFolders, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch for which the room does not suffice, as many are taken as fit."""
     monkeypatch.setattr(queue_room, "RESERVE_OCTETS", 0)
@@ -192,9 +174,22 @@ def test_again_after_a_broken_attempt(folders: SpoolFolders) -> None:
     assert files(folders) == ["M1.eml", "M1.json"]
 
 
-def test_commits_come_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Messages committed at the same moment share the syncs of the folders; a large one does not stay in memory."""
+def test_only_the_folders(folders: SpoolFolders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a message that an earlier attempt has queued, the folders are synced, and nothing else."""
+    assert accept(folders, message(1, again=True)) == [None]
     calls = Calls(monkeypatch)
+    assert accept(folders, message(1, again=True)) == [None]
+    assert calls.made == ["fsync messages", "fsync incoming"]
+
+
+def test_commits_come_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages committed at the same moment are published together; a large one does not stay in memory."""
+    sizes = tmp_path / "sizes"
+
+    def noted(folders: SpoolFolders, ids: Sequence[str]) -> list[int]:
+        with sizes.open("a") as file:
+            file.write(f"{len(ids)}\n")
+        return publish(folders, ids)
 
     async def main() -> None:
         queue = EmbeddedQueue(tmp_path)
@@ -205,10 +200,10 @@ def test_commits_come_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         large = queue.draft()
         await large.write(b"x" * 100_000)
         assert [path.name for path in (tmp_path / "spool" / "messages").iterdir()] == [f"{large.id}.eml.tmp"]
-        calls.made.clear()
         await asyncio.gather(*(draft.commit(ENVELOPE) for draft in drafts))
-        assert calls.made.count("fsync messages") == calls.made.count("fsync incoming") == 1
         await large.commit(ENVELOPE)
         await queue.close()
 
+    monkeypatch.setattr(queue_publish, "publish", noted)
     asyncio.run(main())
+    assert sizes.read_text().split() == ["16", "1"]

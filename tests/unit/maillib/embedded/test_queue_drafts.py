@@ -1,7 +1,10 @@
 """Messages on their way in: nothing stays of what was not accepted."""
 
+import mmap
 import os
+import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -85,43 +88,77 @@ def test_long_envelopes_are_written_by_a_thread(tmp_path: Path, monkeypatch: pyt
 
 @pytest.mark.parametrize("call", ["fsync", "write", "rename"])
 def test_failing_disk_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
-    """Whichever call fails in a commit, the client is told so and no half of the message is left or delivered."""
+    """Whichever call about the spool fails in a commit, in whichever process, the client is told so, and nothing of
+    the message is left or delivered.
+    """
     original = getattr(os, call)
-    calls = 0
+    failing = 0
+    calls = mmap.mmap(-1, 1)  # shared with the process that waits for the disk
+    envelope = Envelope(
+        sender=None,
+        recipients=(Recipient(address=Address.parse("bob@example.test")),),
+        queued=START,
+        account=None,
+        peer="local",
+    )
+
+    def fail(*arguments: object, **more: object) -> object:
+        if call != "write" or Path(f"/proc/self/fd/{arguments[0]}").readlink().is_relative_to(tmp_path):
+            calls[0] += 1
+            if calls[0] == failing:
+                raise OSError(28, "No space left on device")
+        return original(*arguments, **more)
 
     async def promise(queue: Queue) -> None:
-        nonlocal calls
-        for failing in range(1, 5):
-            calls = 0
-
-            def fail(*arguments: object, failing: int = failing, **more: object) -> object:
-                nonlocal calls
-                calls += 1
-                if calls == failing:
-                    raise OSError(28, "No space left on device")
-                return original(*arguments, **more)
-
-            monkeypatch.setattr(os, call, fail)
-            draft = queue.draft()
+        draft = queue.draft()
+        with monkeypatch.context() as patched:
+            patched.setattr(os, call, fail)
+            calls[0] = 0
             try:
                 await draft.write(b"x" * 100_000)
-                await draft.commit(
-                    Envelope(
-                        sender=None,
-                        recipients=(Recipient(address=Address.parse("bob@example.test")),),
-                        queued=START,
-                        account=None,
-                        peer="local",
-                    )
-                )
+                await draft.commit(envelope)
             except StoreFull:
                 await draft.abort()
+                assert calls[0] >= failing
                 assert files(tmp_path) == []
-            else:
-                assert calls < failing
-                monkeypatch.undo()
-                await queue.remove(draft.id)
-            monkeypatch.undo()
+                return
+            assert calls[0] < failing
+        await queue.remove(draft.id)
+
+    for number in range(1, 7):
+        failing = number
+        with_queue(tmp_path, promise)
+
+
+@pytest.mark.parametrize("at", ["messages", "M1.json", "incoming"])
+def test_a_commit_whose_process_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    """Killed before a sync or the rename that makes the message ours: it is refused, nothing is left of it, and the
+    next commit goes through.
+    """
+    killed = tmp_path / "killed"
+    original: dict[str, Callable[..., None]] = {"fsync": os.fsync, "rename": os.rename}
+
+    def dying(name: str) -> Callable[..., None]:
+        def call(*arguments: object, **more: object) -> None:
+            about = arguments[1] if name == "rename" else Path(f"/proc/self/fd/{arguments[0]}").readlink().name
+            if about == at and not killed.exists():
+                killed.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            original[name](*arguments, **more)
+
+        return call
+
+    async def promise(queue: Queue) -> None:
+        ids = iter(["M1", "M2"])
+        monkeypatch.setattr("maillib.embedded.queue.new_id", lambda now_s: QueueId(next(ids)))
+        for name in original:
+            monkeypatch.setattr(os, name, dying(name))
+        with pytest.raises(Transient):
+            await put(queue)
+        assert killed.exists()
+        assert files(tmp_path) == []
+        await put(queue)
+        assert files(tmp_path) == ["incoming/M2.json", "messages/M2.eml"]
 
     with_queue(tmp_path, promise)
 
