@@ -184,9 +184,8 @@ def _decide(
     actions = plan_accounts(declared, record.applied, live, prune=order.prune)
     after = perform(actions, live)
     left = left_after(declared, record.applied, after)
-    references = {named: str(source) for named, source in order.declaration.secrets.items() if named in secrets}
-    remembered = declared.keys() | left.keys()
-    references = {named: text for named, text in {**record.references, **references}.items() if named in remembered}
+    references = {named: record.references[named] for named in left if named in record.references}
+    references |= {named: text for named in secrets if (text := _reference(order.declaration, named)) is not None}
     return _Decision(
         actions,
         tuple(clashes(declared, actions, after)),
@@ -207,10 +206,17 @@ def _with_passwords(order: Order, prints: Mapping[Named, str], record: Record, f
         if named not in prints:
             continue
         declared[named] = {**fields, PASSWORD: prints[named]}
-        is_same = record.references.get(named) == str(order.declaration.secrets[named])
+        reference = _reference(order.declaration, named)
+        is_same = reference is not None and reference == record.references.get(named)
         if order.is_rollback and is_same and named in found.live and PASSWORD in known.get(named, {}):
             declared[named] = {**fields, PASSWORD: known[named][PASSWORD]}
     return declared
+
+
+def _reference(declaration: Declaration, named: Named) -> str | None:
+    """Where the object's secret is read; None: a hash is declared."""
+    source = declaration.secrets[named]
+    return None if isinstance(source, PasswordHash) else str(source)
 
 
 def _edits(

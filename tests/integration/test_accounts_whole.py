@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 
 from maillib.address import Address
 from maillib.embedded.blobs import EmbeddedBlobs
@@ -198,6 +199,21 @@ def test_rollback_of_another_reference(world: World) -> None:
     world.apply()
     world.write(WHOLE)
     assert world.apply(is_rollback=True) == ["set account alice@example.test: password (its declaration changed)"]
+    assert world.logs_in("alice", "first")
+
+
+def test_rollback_of_another_hash(world: World) -> None:
+    """Another hash is a change of the declaration, in a rollback too; from a reference to a hash and back as well."""
+    hasher = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    for password in ("one", "two"):
+        world.write(WHOLE.replace("password: {file: alice.pw}", f"password_hash: '{hasher.hash(password)}'"))
+        assert world.apply(is_rollback=password == "two")[0] in (
+            "add domain example.test (new in the declaration)",
+            "set account alice@example.test: password (its declaration changed)",
+        )
+        assert world.logs_in("alice", password)
+    world.write(WHOLE)
+    world.apply(is_rollback=True)
     assert world.logs_in("alice", "first")
 
 
