@@ -126,7 +126,7 @@ def main() -> int:
     arguments = sys.argv[1:] or ["--help"]
     _register_for(arguments)
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments, standalone_mode=False, prog_name="postroom")
     except UsageError as error:
         typer.echo(_usage_text(error.format_message()), err=True)
         return Exit.USAGE
