@@ -227,8 +227,7 @@ class Agent:
         except BlockingIOError:
             return
         if not data:  # supervisord has died; the next one starts another agent, and knows of no stop
-            for name in self._stopped:
-                self._write_hold(name, control.now())
+            self._write_holds()
             self._done = True
             return
         self._input += data
@@ -261,6 +260,7 @@ class Agent:
                 self._end_hold(program)
             case "SUPERVISOR_STATE_CHANGE_STOPPING":
                 self._shutting_down = True
+                self._write_holds()
                 for waiting in (self._stopped, self._loaded, self._boot.waiting):
                     waiting.clear()
 
@@ -269,6 +269,11 @@ class Agent:
         program = self._program(name)
         if program is not None and program.state is ProgramState.STOPPED:
             self._write_hold(name, program.ended)
+
+    def _write_holds(self) -> None:
+        """supervisord ends: what was stopped a moment ago was no restart."""
+        for name in self._stopped:
+            self._write_hold(name, control.now())
 
     def _write_hold(self, name: str, when: float) -> None:
         held, ours = self._ledger()

@@ -71,6 +71,12 @@ def in_force(state_dir: Path, programs: Mapping[str, Program]) -> dict[str, Hold
     return found
 
 
+def write_down(state_dir: Path, programs: Mapping[str, Program]) -> None:
+    """Keep the holds in force through the end of the supervisord that tells of them."""
+    for name, held in in_force(state_dir, programs).items():
+        hold(state_dir, name, held)
+
+
 def by_hand(when: float) -> Hold:
     """The hold that a stop by supervisorctl is."""
     return Hold(who=BY_HAND, when=when, why="stopped by hand")
@@ -81,10 +87,10 @@ def was_stopped(program: Program) -> bool:
     return program.state is ProgramState.STOPPED and program.since > 0
 
 
-def hold(state_dir: Path, name: str, hold: Hold) -> None:
+def hold(state_dir: Path, name: str, held: Hold) -> None:
     """Keep `name` stopped. An older hold of it stays as it is."""
     with _changing(state_dir) as ledger:
-        ledger.holds.setdefault(name, hold)
+        ledger.holds.setdefault(name, held)
         ledger.announced.pop(name, None)
 
 

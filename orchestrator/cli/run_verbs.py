@@ -16,7 +16,7 @@ from maillib.control import Verb
 from maillib.errors import NotFound
 from orchestrator import generation
 from orchestrator.cli import suite
-from orchestrator.errors import NotReady
+from orchestrator.errors import NotReady, SupervisorDown
 from orchestrator.place import Place
 
 READY_S = 60.0
@@ -147,6 +147,7 @@ def down(
     import shutil
 
     from orchestrator import holds, locks, operate
+    from orchestrator.supervisor import Supervisor
 
     place = suite.place(context)
     if not place.state_dir.is_dir():
@@ -154,6 +155,9 @@ def down(
     with locks.exclusive(place.state_dir, "down", wait_s=READY_S, tell=suite.tell):
         names = {path.name for path in (place.run / "services").glob("*") if path.is_dir()}
         with suite.audited(place, "down", sorted(names), reason=reason):
+            with contextlib.suppress(SupervisorDown), Supervisor(place.supervisor) as supervisor:
+                programs = supervisor.processes()
+                holds.write_down(place.state_dir, {name: programs[name] for name in names & programs.keys()})
             holds.announce_stop(place.state_dir, sorted(names), by=suite.actor("down"))
             operate.end_all(place, names, drain_s=DOWN_DRAIN_S if drain is None else drain, tell=suite.tell)
             if not place.run.is_relative_to(place.state_dir):  # the short one: nothing of ours stays outside

@@ -87,6 +87,11 @@ def _stop_then_kill_supervisord(suite: RealSuite) -> None:
     _kill_supervisord(suite)
 
 
+def _stop_then_shut_down(suite: RealSuite) -> None:
+    suite.supervisorctl("stop", "one")
+    suite.supervisorctl("shutdown")
+
+
 def _take_out(suite: RealSuite) -> None:
     with Supervisor(suite.place.supervisor) as supervisor:
         supervisor.stop(["two"])
@@ -125,6 +130,13 @@ ROWS = (
     Row(words="`supervisorctl start all` after it", act=_stop_and_start_all, code=0),
     Row(words="`supervisorctl start NAME` of a held service, no agent", act=_stop_and_start_without_agent, code=0),
     Row(words="`supervisorctl shutdown`", act=_ctl("shutdown"), code=3, stopped=ONE | TWO),
+    Row(
+        words="`supervisorctl shutdown` right after a `supervisorctl stop NAME`",
+        act=_stop_then_shut_down,
+        code=3,
+        held=ONE,
+        stopped=ONE | TWO,
+    ),
     Row(words="`supervisorctl reload`", act=_ctl("reload"), code=0),
     Row(words="`supervisorctl remove NAME`", act=_take_out, code=3, stopped=TWO),
     Row(words="`supervisorctl add NAME` after it", act=_take_out_and_in, code=0),
@@ -134,7 +146,7 @@ ROWS = (
     Row(words="`kill -9` of the agent", act=_kill(_agent), code=0),
     Row(words="`kill -9` of supervisord", act=_kill_supervisord, code=69),
     Row(
-        words="the same right after a `supervisorctl stop NAME`",
+        words="`kill -9` of supervisord right after a `supervisorctl stop NAME`",
         act=_stop_then_kill_supervisord,
         code=69,
         held=ONE,
