@@ -23,23 +23,20 @@ from orchestrator import (
     folders,
     generation,
     locks,
-    operate,
     plan,
+    planning,
     preflight,
     readback,
-    resources,
     status,
-    survey,
 )
-from orchestrator import spec as spec_
-from orchestrator.attempt import Accounts, Attempt, Options
+from orchestrator.attempt import Attempt, Options
 from orchestrator.errors import GenerationDamaged
 from orchestrator.facts import World
-from orchestrator.generation import CONFIGURATION, RESOLVED, Generation
+from orchestrator.generation import CONFIGURATION, Generation
 from orchestrator.operate import Tell
 from orchestrator.place import Place
 from orchestrator.plan import Plan
-from orchestrator.render import Rendered, render
+from orchestrator.planning import Accounts, Draft
 from orchestrator.spec import Spec
 
 SCHEMA_VERSION = 1
@@ -58,12 +55,6 @@ class Applied:
     generation: int
     new: bool
     """It was made by this apply."""
-
-
-def make_plan(spec: Spec, accounts: Accounts, *, ignore_holds: bool = False) -> tuple[Plan, World]:
-    """What `apply` would do now, and what that follows from. Changes nothing."""
-    rendered = _render(spec, generation.next_number(spec.state_dir))
-    return _plan(spec, {**rendered.files, RESOLVED: _resolved(spec)}, accounts, ignore_holds=ignore_holds)
 
 
 def apply(
@@ -92,9 +83,8 @@ def apply(
             attempt.settle(state_dir)
             held, is_damaged = _held(state_dir, tell)
             number = generation.next_number(state_dir)
-            rendered = _render(spec, number)
-            files = {**rendered.files, RESOLVED: _resolved(spec)}
-            todo, world = _plan(spec, files, accounts, ignore_holds=options.override == "reset")
+            wanted = planning.draft(spec, number)
+            todo, world = planning.plan_for(spec, wanted, accounts, ignore_holds=options.override == "reset")
             review(todo, world)
             is_new = held is None or _differs(spec, held, accounts, todo)
             if held is not None and not (is_new or todo.changes) and generation.is_live(state_dir, held):
@@ -102,7 +92,8 @@ def apply(
             folders.prepare(spec)
             target = held
             if is_new or target is None:
-                target = _write(spec, number, rendered, {**files, **_sources(spec, accounts, options, todo)})
+                target = _write(state_dir, number, wanted, _sources(spec, accounts, options, todo))
+            take_back_certificate = certificates.way_back(state_dir)
             if spec.tls_mode == "self-signed":
                 certificates.ensure(state_dir, spec.hostname)
             folders.give(spec)
@@ -113,6 +104,7 @@ def apply(
             target=target,
             todo=todo,
             options=options,
+            take_back_certificate=take_back_certificate,
             tell=tell,
             doing=doing,
         ).perform(accounts)
@@ -143,20 +135,6 @@ def _held(state_dir: Path, tell: Tell) -> tuple[Generation | None, bool]:
     return held, False
 
 
-def _plan(spec: Spec, files: Mapping[str, str], accounts: Accounts, *, ignore_holds: bool) -> tuple[Plan, World]:
-    due = certificates.due(spec.state_dir, spec.hostname) if spec.tls_mode == "self-signed" else None
-    world = survey.world(Place(spec.state_dir), certificate_due=due)
-    return plan.plan(survey.wanted(files), world, ignore_holds=ignore_holds, accounts=accounts.plan()), world
-
-
-def _render(spec: Spec, number: int) -> Rendered:
-    return render(spec, resources.programs(), generation=number, as_root=operate.is_root())
-
-
-def _resolved(spec: Spec) -> str:
-    return generation.encode(spec_.resolved(spec))
-
-
 def _sources(spec: Spec, accounts: Accounts, options: Options, todo: Plan) -> dict[str, str]:
     """What a generation has beside the files that are rendered."""
     made: Json = {
@@ -177,15 +155,13 @@ def _sources(spec: Spec, accounts: Accounts, options: Options, todo: Plan) -> di
 
 def _differs(spec: Spec, held: Generation, accounts: Accounts, todo: Plan) -> bool:
     """Whether what a generation holds would be another one: comments in the spec are no reason."""
-    same_number = _render(spec, held.number)
-    wanted = {**same_number.files, RESOLVED: _resolved(spec)}
-    if any(held.text(name) != text for name, text in wanted.items()):
+    if any(held.text(name) != text for name, text in planning.draft(spec, held.number).files.items()):
         return True
     return bool(todo.accounts) and held.text(generation.ACCOUNTS) != accounts.text
 
 
-def _write(spec: Spec, number: int, rendered: Rendered, files: Mapping[str, str]) -> Generation:
+def _write(state_dir: Path, number: int, wanted: Draft, sources: Mapping[str, str]) -> Generation:
     def read_back(folder: Path) -> None:
-        readback.read_back(folder / CONFIGURATION, rendered)
+        readback.read_back(folder / CONFIGURATION, wanted.rendered)
 
-    return generation.write(spec.state_dir, number, files, check=read_back)
+    return generation.write(state_dir, number, {**wanted.files, **sources}, check=read_back)

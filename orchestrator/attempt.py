@@ -12,25 +12,25 @@ import errno
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Literal, Protocol
+from typing import Literal
 
 from maillib import control
 from maillib.errors import MailError, StoreFull
 from maillib.settings.base import Json
 from maillib.version import VERSION
 from orchestrator import audit, generation, observation, operate, plan, status, survey
-from orchestrator.admin.ownership import AccountAction
 from orchestrator.audit import Entry
 from orchestrator.errors import ApplyFailed, GenerationDamaged, PreflightFailed
 from orchestrator.generation import MADE, Generation
 from orchestrator.operate import Tell
 from orchestrator.place import Place
 from orchestrator.plan import Plan
+from orchestrator.planning import Accounts
 from orchestrator.switch import Switch
 
 SCHEMA_VERSION = 1
@@ -48,20 +48,6 @@ _IN_WORDS = {
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 
 _ASKS_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-class Accounts(Protocol):
-    """The declared accounts. Given to apply from outside: only administration touches the store."""
-
-    @property
-    def text(self) -> str | None:
-        """The declaration as it was read; None: the spec names none."""
-
-    def plan(self) -> Sequence[AccountAction]:
-        """What would be done. Raises MailError."""
-
-    def apply(self) -> Callable[[], None]:
-        """Change it; services answer by the new data when this returns. Returns the way back. Raises MailError."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +75,7 @@ class Attempt:
     """`held` itself where what runs is to be mended."""
     todo: Plan
     options: Options
+    take_back_certificate: Callable[[], None]
     tell: Tell
     doing: Tell
     _begun: float = field(default_factory=control.now)
@@ -125,13 +112,13 @@ class Attempt:
         self._prune()
 
     def _take_back(self, switch: Switch, take_back_accounts: Callable[[], None]) -> Outcome:
-        """Services and accounts, as far as it goes."""
+        """Certificate, services and accounts, as far as it goes."""
         if self.options.on_failure == "hold" or self.is_damaged or self.target == self.held:
             return "held"
         self.doing("rollback")
         outcome: Outcome = "rolled back"
-        steps: tuple[Callable[[], None], ...] = (partial(self._take_back_services, switch), take_back_accounts)
-        for step in steps:
+        services = partial(self._take_back_services, switch)  # which take the certificate that is there
+        for step in (self.take_back_certificate, services, take_back_accounts):
             try:
                 step()
             except (MailError, OSError) as error:

@@ -13,6 +13,7 @@ keeps its key then, so that one rename replaces it and a master never reads half
 import datetime
 import ipaddress
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from cryptography import x509
@@ -73,6 +74,19 @@ def ensure(state_dir: Path, hostname: str) -> bool:
     leaf = _sign_leaf(key, hostname, authority, authority_key)
     _write(tls / "cert.pem", leaf.public_bytes(serialization.Encoding.PEM), 0o640)
     return True
+
+
+def way_back(state_dir: Path) -> Callable[[], None]:
+    """What puts the certificates back that are there now, should `ensure` replace them. Their keys stay the same."""
+    paths = [folder(state_dir) / name for name in ("ca.pem", "cert.pem")]
+    before = {path: path.read_bytes() for path in paths if path.exists()}
+
+    def go() -> None:
+        for path, data in before.items():
+            if path.read_bytes() != data:
+                _write(path, data, 0o640)
+
+    return go
 
 
 def _sign_authority(key: ec.EllipticCurvePrivateKey, hostname: str) -> x509.Certificate:

@@ -54,13 +54,12 @@ def plan(
     ] = False,
 ) -> None:
     """Show what `apply` would do now, why, and what it costs those who are connected."""
-    from orchestrator import apply as apply_
     from orchestrator import plan as plan_
-    from orchestrator import plantext
+    from orchestrator import planning, plantext
     from orchestrator.cli import accounts
 
     spec, declared = accounts.read(context.obj, prune=prune)
-    todo, world = apply_.make_plan(spec, declared, ignore_holds=override == "reset")
+    todo, world = planning.make_plan(spec, declared, ignore_holds=override == "reset")
     if output is not None:
         _seal(output, spec, declared, todo, world, override or "respect")
     if as_json:
@@ -124,7 +123,7 @@ def _apply_plan(context: typer.Context, file: Path, options: "Options", shown: "
     import dataclasses
 
     from orchestrator import apply as apply_
-    from orchestrator import sealed
+    from orchestrator import planning, sealed
     from orchestrator.cli import accounts
 
     found = sealed.read(file)
@@ -133,7 +132,7 @@ def _apply_plan(context: typer.Context, file: Path, options: "Options", shown: "
     options = dataclasses.replace(options, override=found.terms.override)
     spec, declared = accounts.of_sealed(found)
     # Before pre-flight too, which might only tell that what has moved is in the way.
-    found.refuse_if_stale(*apply_.make_plan(spec, declared, ignore_holds=options.override == "reset"))
+    found.refuse_if_stale(*planning.make_plan(spec, declared, ignore_holds=options.override == "reset"))
     return apply_.apply(spec, declared, options, shown.tell, doing=shown.doing, review=found.refuse_if_stale)
 
 

@@ -11,9 +11,10 @@ from typing import Protocol
 
 from maillib.settings.service import ServiceConfig
 from orchestrator import apply
-from orchestrator.attempt import Accounts, Options
+from orchestrator.attempt import Options
 from orchestrator.order import in_order
 from orchestrator.place import Place
+from orchestrator.planning import Accounts
 from orchestrator.rehearse import conversation, scratch
 from orchestrator.rehearse.afterwards import Afterwards
 from orchestrator.rehearse.report import SUITE, Report

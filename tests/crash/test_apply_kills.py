@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from maillib.settings.base import Json
-from orchestrator import apply, generation, locks, resources
+from orchestrator import apply, generation, locks, planning, resources
 from orchestrator.attempt import Options
 from orchestrator.cli import accounts
 from orchestrator.errors import Exit
@@ -88,7 +88,7 @@ def test_killed_at_any_moment_it_is_ended_by_the_next(suite: RealSuite) -> None:
         assert result == 0, f"the apply after a kill failed: {suite.run('apply')}"
         longest_s = max(0.3, time.monotonic() - before_s)
         suite.ok("status")
-        todo, _ = apply.make_plan(*accounts.read(suite.spec_path))
+        todo, _ = planning.make_plan(*accounts.read(suite.spec_path))
         assert not todo.changes
         for name in services:
             with LineClient(ports[name]) as client:

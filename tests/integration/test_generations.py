@@ -63,10 +63,13 @@ def test_generations_are_told_compared_and_brought_back(line_suite: RealSuite) -
     unknown = line_suite.run("diff", "1", "7")
     assert unknown.code == 1 and unknown.err == "postroom: there is no generation 7; there are 1, 2\n"
 
+    certificate = line_suite.place.state_dir / "tls" / "cert.pem"
+    served = certificate.read_bytes()
     line_suite.write(_spec({"one": _service(one, three), "two": _service(two)}, hostname="fail.example.test"))
     failed = line_suite.run("apply", "--wait", "20s")
     assert failed.code == 4 and failed.err.splitlines()[-1].startswith("postroom: one")
     assert (line_suite.pids(), line_suite.generation()) == (before, 2)
+    assert certificate.read_bytes() == served
     assert _told(line_suite)[2] == (3, "rolled back", False)
     assert is_refused(three)
 

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import spec, yamltext
+from orchestrator.generation import CONFIGURATION
 from orchestrator.problems import SpecErrors
-from orchestrator.render import CONFIGURATION, render
+from orchestrator.render import render
 from orchestrator.resources import Programs
 from orchestrator.spec import Spec
 

@@ -111,3 +111,16 @@ def test_damaged_leaf_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "tls/cert.pem").write_text("garbage")
     assert certificates.ensure(tmp_path, "mail.example.test")
     _shake_hands(tmp_path, "localhost")
+
+
+def test_replaced_certificate_can_be_put_back(tmp_path: Path) -> None:
+    """After a change that failed, the leaf is the one that was there before, and still fits key and CA."""
+    certificates.ensure(tmp_path, "mail.example.test")
+    before = _leaf(tmp_path)
+    put_back = certificates.way_back(tmp_path)
+    assert certificates.ensure(tmp_path, "other.example.test")
+    assert _leaf(tmp_path) != before
+    put_back()
+    assert _leaf(tmp_path) == before
+    assert certificates.due(tmp_path, "mail.example.test") is None
+    _shake_hands(tmp_path, "mail.example.test")

@@ -6,7 +6,8 @@ import pytest
 
 from maillib.errors import ConfigError
 from orchestrator import render, resources, spec, yamltext
-from orchestrator.render import CONFIGURATION, Rendered
+from orchestrator.generation import CONFIGURATION
+from orchestrator.render import Rendered
 from orchestrator.resources import Programs
 
 PROGRAMS = Programs(Path("/opt/bin/python"), Path("/opt/orchestrator/agent.py"), Path("/opt/workers"))

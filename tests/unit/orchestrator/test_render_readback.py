@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from orchestrator import resources, spec
+from orchestrator.generation import CONFIGURATION
 from orchestrator.readback import ReadBackFailed, read_back
-from orchestrator.render import CONFIGURATION, Rendered, render
+from orchestrator.render import Rendered, render
 
 SPEC = """
 version: 1
