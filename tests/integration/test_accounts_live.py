@@ -51,10 +51,10 @@ def test_accounts_and_a_running_suite(mail_suite: MailSuite) -> None:
     declare(DECLARED)
     suite.write({**suite.spec(), "accounts": "accounts.yaml"})
     suite.ok("apply")
-    pids, processes = suite.pids(), suite.processes()
     suite.send("to the team", "team@example.test")
     for user in (ALICE, BOB):
         suite.wait_for("to the team", user=user)
+    pids, processes = suite.pids(), suite.processes()
 
     # Her own password stays, whatever else of her declaration changes; it goes when its declaration changes.
     secret("mine", MINE)
@@ -87,7 +87,8 @@ def test_accounts_and_a_running_suite(mail_suite: MailSuite) -> None:
     assert (suite.folder / "accounts.yaml").stat().st_mode & 0o777 == 0o600
     suite.ok("apply")
     assert logs_in(suite, ALICE, PASSWORD)
-    assert (suite.pids(), suite.processes()) == (pids, processes)
+    assert suite.pids() == pids
+    assert processes <= suite.processes()  # helpers may come with the first work for them
 
 
 def test_there_and_back(line_suite: RealSuite) -> None:
