@@ -47,6 +47,21 @@ class SequenceSet:
     def has_star(self) -> bool:
         return any(STAR in interval for interval in self.intervals)
 
+    @property
+    def ascends(self) -> bool:
+        """Every number is above the one before."""
+        before = 0
+        for first, last in self.intervals:
+            if not before < first <= last:
+                return False
+            before = last
+        return True
+
+    @property
+    def count(self) -> int:
+        """Of a set that ascends, without `*`: how many numbers there are."""
+        return sum(last - first + 1 for first, last in self.intervals)
+
     def __str__(self) -> str:
         """As a client could have written it."""
         return ",".join(
