@@ -34,15 +34,16 @@ async def with_stakes(
         for account in accounts
         if any(named in losing for named in _places(account)) and account_path(state_dir, account.id).exists()
     ]  # to ask for mail that is not there would make an index
-    index = EmbeddedIndex(state_dir, directory.account, open_accounts=_OPEN_ACCOUNTS)
-    try:
-        stored = await asyncio.gather(*(_stored(index, account) for account in concerned))
-    finally:
-        await index.close()
-    for account, stake in zip(concerned, stored, strict=True):
-        for named in _places(account):
-            if named in total:
-                total[named] += stake
+    if concerned:
+        index = EmbeddedIndex(state_dir, directory.account, open_accounts=_OPEN_ACCOUNTS)
+        try:
+            stored = await asyncio.gather(*(_stored(index, account) for account in concerned))
+        finally:
+            await index.close()
+        for account, stake in zip(concerned, stored, strict=True):
+            for named in _places(account):
+                if named in total:
+                    total[named] += stake
     return tuple(replace(action, at_stake=total.get(action.object)) for action in actions)
 
 
