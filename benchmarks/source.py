@@ -9,6 +9,7 @@ Recipients are numbered as smtp-source does it: `1user@example.test`, `2user@exa
 
 import os
 import secrets
+import select
 import shutil
 import socket
 import subprocess
@@ -70,8 +71,19 @@ def _smtp_source(program: str, port: int, load: Load) -> None:
     command += ["-s", str(max(1, load.sessions // programs)), "-m", str(load.messages // programs)]
     command += ["-l", str(load.size_octets), f"{HOST}:{port}"]
     running = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(programs)]
-    if failed := [status for one in running if (status := one.wait(LIMIT_S))]:
+    if failed := [status for one in running if (status := _wait(one))]:
         raise ConnectionError(f"{' '.join(command)}: exit status {failed[0]}")
+
+
+def _wait(program: "subprocess.Popen[bytes]") -> int:
+    """Its exit status, the moment that it has ended: `Popen.wait` with a limit looks every 50 ms only."""
+    watch = os.pidfd_open(program.pid)
+    try:
+        if not select.select((watch,), (), (), LIMIT_S)[0]:
+            raise TimeoutError(f"{program.args!r} has not ended after {LIMIT_S:.0f} s")
+    finally:
+        os.close(watch)
+    return program.wait()
 
 
 def _threads(port: int, load: Load) -> None:

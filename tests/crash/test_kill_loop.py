@@ -17,7 +17,7 @@ KINDS = {
 
 def test_every_process_is_killed_in_traffic(tmp_path: Path) -> None:
     """No 250 is lost or doubled, whoever is killed when; afterwards everything runs as wanted."""
-    result = KillLoop(tmp_path, kills=16, sends=200, accounts=10, seed=1).run()
+    result = KillLoop(tmp_path, kills=18, sends=200, accounts=10, seed=1).run()
     assert result.is_clean, "\n".join(result.lines())
-    assert set(result.kills) == KINDS
+    assert set(result.kills) == KINDS | {"smtp disk"}
     assert result.acknowledged >= 200

@@ -206,11 +206,16 @@ class KillLoop:
     # Kills
 
     def processes(self) -> dict[str, list[int]]:
-        """What runs, by kind: `supervisord`, `agent`, `NAME master`, `NAME worker`."""
+        """What runs, by kind: `supervisord`, `agent`, `NAME master`, `NAME worker`, `NAME disk` (a worker's fork)."""
         kinds: dict[str, list[int]] = {}
-        for process in processes.of_suite(self._suite.place):
+        seen: dict[int, str] = {}
+        running = {process.pid: process for process in processes.of_suite(self._suite.place)}
+        for pid in running:
             with contextlib.suppress(OSError):  # it has ended meanwhile
-                kinds.setdefault(self._kind(process.pid), []).append(process.pid)
+                seen[pid] = self._kind(pid)
+        for pid, kind in seen.items():
+            is_fork = seen.get(running[pid].parent) == kind and kind.endswith(" worker")
+            kinds.setdefault(kind.replace(" worker", " disk") if is_fork else kind, []).append(pid)
         return kinds
 
     def _kind(self, pid: int) -> str:
