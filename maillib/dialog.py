@@ -41,6 +41,11 @@ class Carrier(Output, Protocol):
     async def pause(self, delay_s: float) -> None:
         """Return after so long: what is sent next is held back. Raises PeerError when the peer is gone."""
 
+    def wake(self) -> None:
+        """Have `advance` called as soon as the session has nothing else to do, though nothing has come: there is news
+        for a client that is silent. The client's time goes on. From the event loop only.
+        """
+
 
 class StreamSession(Protocol):
     """One connection of a line-oriented protocol. The carrier calls one method at a time.
@@ -67,7 +72,7 @@ class StreamSession(Protocol):
         """Octets from the peer, called only after NEED_DATA, SERVED or `tls_started`."""
 
     async def advance(self, output: Carrier) -> Next:
-        """Serve at most one command from what was received.
+        """Serve at most one command from what was received; after `Carrier.wake`, perhaps none.
 
         Raises PeerError, after its last words, for what cannot go on; the error's text is the reason in the log.
         """

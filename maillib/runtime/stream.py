@@ -52,7 +52,7 @@ class StreamConnection(asyncio.Protocol):
     __slots__ = (
         "_aborted", "_busy", "_deadline", "_eof", "_inbox", "_info", "_leaving", "_left", "_loop", "_lost", "_parting",
         "_reading_paused", "_reason", "_registry", "_session", "_task", "_timer", "_timer_at", "_tls", "_transport",
-        "_unsaid", "_unsaid_octets", "_upgrading", "_waiter", "_waiting_since", "_writing_paused",
+        "_unsaid", "_unsaid_octets", "_upgrading", "_waiter", "_waiting_since", "_woken", "_writing_paused",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -82,6 +82,8 @@ class StreamConnection(asyncio.Protocol):
         self._unsaid_octets = 0
         self._reading_paused = False
         self._writing_paused = False
+        self._woken = False
+        """The session wants its turn though nothing has come."""
         self._upgrading = False
         """In a handshake: the first octets of TLS may come before we know their transport."""
         self._eof = False
@@ -161,6 +163,11 @@ class StreamConnection(asyncio.Protocol):
         while not self._lost and self._loop.time() < deadline:
             await self._wait(deadline)
 
+    def wake(self) -> None:
+        self._woken = True
+        if not self._busy and not self._parting:
+            self._begin(self._serve(Next.NEED_DATA))
+
     # Session of the registry
 
     def describe(self) -> SessionInfo:
@@ -218,10 +225,11 @@ class StreamConnection(asyncio.Protocol):
             if self._leaving and (words := session.goodbye()) is not None:
                 await self.send(words)
                 return "goodbye"
-            if needs_data:
-                if not self._inbox:
-                    return "lost" if self._eof else None
+            if needs_data and self._inbox:
                 session.receive(self._take_input())
+            elif needs_data and (self._eof or not self._woken):
+                return "lost" if self._eof else None
+            self._woken = False
             steps += 1
             if steps % STEPS_AT_ONCE == 0:
                 await asyncio.sleep(0)

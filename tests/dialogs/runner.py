@@ -168,6 +168,9 @@ class _Collector:
     async def pause(self, delay_s: float) -> None:
         pass
 
+    def wake(self) -> None:
+        pass
+
 
 class SocketWire:
     """A real connection to a live port."""

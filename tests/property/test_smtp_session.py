@@ -34,6 +34,9 @@ class Heard:
     async def pause(self, delay_s: float) -> None:
         pass
 
+    def wake(self) -> None:
+        pass
+
 
 async def hear(pieces: list[bytes]) -> tuple[bytes, list[bytes]]:
     """All replies, and the bodies that were queued, without the field that says when."""

@@ -16,7 +16,7 @@ from tests.support.live_port import LivePort
 class Lines:
     """The least protocol: each line comes back; BIG sends a lot first, WAIT waits, PAUSE pauses, FAIL and REFUSE raise.
 
-    From BEGIN to END it is in the middle of a command.
+    From BEGIN to END it is in the middle of a command. `news` are said as soon as they are seen.
     """
 
     user = None
@@ -26,6 +26,7 @@ class Lines:
     def __init__(self, timeout_s: float = 20.0) -> None:
         self.wait_s = timeout_s
         self.received = b""
+        self.news = b""
         self.served: list[bytes] = []
         self.error: Exception | None = None
         self.waiting = asyncio.Event()
@@ -48,6 +49,9 @@ class Lines:
     async def advance(self, output: Carrier) -> Next:
         line, end, rest = self.received.partition(b"\n")
         if not end:
+            if self.news:
+                news, self.news = self.news, b""
+                await output.send(news)
             return Next.NEED_DATA
         self.received = rest
         self.served.append(line)
@@ -396,6 +400,47 @@ def test_a_pause_ends(run: Run) -> None:
             writer.write(b"PAUSE\nQUIT\n")
             assert await reader.read() == b"PAUSE\nQUIT\n"
             assert asyncio.get_running_loop().time() - begun > 0.04
+            await close(writer)
+
+    run(main)
+
+
+def test_a_silent_peer_is_told_news(run: Run) -> None:
+    """A session that is woken has its turn at once, also when it was busy; the peer's time goes on."""
+
+    async def main() -> None:
+        lines = Lines()
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            connection = session_of(live)
+            for news in (b"one\n", b"two\n"):
+                lines.news = news
+                connection.wake()
+                assert await reader.readline() == news
+            writer.write(b"WAIT\n")
+            await lines.waiting.wait()
+            lines.news = b"three\n"
+            connection.wake()
+            lines.go_on.set()
+            assert await reader.readline() + await reader.readline() == b"WAIT\nthree\n"
+            await close(writer)
+
+    run(main)
+
+
+def test_news_buy_no_time(run: Run) -> None:
+    """A peer that says nothing is cut in time, however much it is told."""
+
+    async def main() -> None:
+        lines = Lines(timeout_s=0.3)
+        async with live_port.serve(lambda info: lines) as live:
+            reader, writer = await connect(live)
+            connection = session_of(live)
+            said = b""
+            while not said.endswith(b"too late\n"):
+                lines.news = b"news\n"
+                connection.wake()
+                said += await reader.readline()
             await close(writer)
 
     run(main)
