@@ -305,6 +305,8 @@ def test_retrieval_needs_its_account(world: World) -> None:
     assert len(world.apply()) == 1
     world.by_hand(RemoveAccount(Address.parse("alcie@example.test")))
     assert world.apply() == []  # it stays, and fetches nothing
+    world.write(WHOLE.replace(WHOLE[WHOLE.index("retrieval:") :], ""))
+    assert world.apply() == ["disable retrieval al-old: enabled yes -> no (it left the declaration)"]
 
 
 def test_clashes(world: World) -> None:
