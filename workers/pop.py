@@ -47,8 +47,8 @@ def load() -> "Build":
     from maillib.runtime.service import ConnectionInfo, ConnectionService
     from maillib.runtime.stream import StreamConnection
     from maillib.sessions.doorkeeper import Doorkeeper
+    from maillib.sessions.listing import Listings
     from maillib.sessions.pop import PopSession, Shared, Terms
-    from maillib.sessions.pop_listing import Listings
     from maillib.settings.pop import PopSettings
 
     async def build(config: "ServiceConfig", registry: "Registry") -> "Service":

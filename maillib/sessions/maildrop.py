@@ -11,7 +11,7 @@ from maillib.errors import AuthenticationFailed, NotFound
 from maillib.ports.directory import Account
 from maillib.ports.index import INBOX, Index, StoredMessage, Uid
 from maillib.ports.leases import Leases
-from maillib.sessions.pop_listing import LINES_AT_ONCE, Listing, Listings
+from maillib.sessions.listing import LINES_AT_ONCE, Listing, Listings
 from maillib.sessions.tenure import Tenure
 from maillib.settings.pop import PopSettings
 

@@ -20,8 +20,8 @@ from maillib.ports.leases import Leases
 from maillib.protocols import pop3, sasl
 from maillib.protocols.pop3 import BadCommand, Plain, Pop3Server, err, ok
 from maillib.sessions.doorkeeper import Doorkeeper
+from maillib.sessions.listing import Listings
 from maillib.sessions.maildrop import Maildrop
-from maillib.sessions.pop_listing import Listings
 from maillib.sessions.pop_login import PopLogin
 from maillib.sessions.pop_message import Messages
 from maillib.sessions.pop_replies import Refused, reply_to

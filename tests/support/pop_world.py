@@ -16,8 +16,8 @@ from maillib.ports.blobs import Blobs
 from maillib.ports.index import INBOX, Index, NewMessage
 from maillib.ports.leases import Leases
 from maillib.sessions.doorkeeper import Doorkeeper
+from maillib.sessions.listing import Listings
 from maillib.sessions.pop import PopSession, Shared, Terms
-from maillib.sessions.pop_listing import Listings
 from maillib.settings.pop import PopSettings
 
 LOGIN = "alice@example.test"

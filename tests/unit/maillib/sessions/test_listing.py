@@ -8,7 +8,7 @@ import pytest
 
 from maillib.ports.directory import AccountId
 from maillib.ports.index import FIRST_UID, INBOX, MailboxKey, Sizes, Uid
-from maillib.sessions import pop_listing
+from maillib.sessions import listing
 from tests.support.pop_world import LOG_IN, PopWorld, Sent, logged_in, run, say
 
 
@@ -101,9 +101,9 @@ def test_listings_are_kept_up_to_a_number_of_messages(monkeypatch: pytest.Monkey
 
     async def main() -> None:
         world = await PopWorld().furnish()
-        monkeypatch.setattr(pop_listing, "KEPT_MESSAGES", 3 * pop_listing.LISTING_COST + 2)
+        monkeypatch.setattr(listing, "KEPT_MESSAGES", 3 * listing.LISTING_COST + 2)
         accounts = [AccountId(number) for number in range(1, 5)]
-        listings = pop_listing.Listings(world.index)
+        listings = listing.Listings(world.index)
         reads: list[AccountId] = []
         sizes = world.index.sizes
 

@@ -1,7 +1,7 @@
-"""What is in a maildrop: UIDs and sizes as columns, and the lines of LIST and UIDL made from them.
+"""What is in a mailbox: UIDs and sizes as columns, and the lines of POP's LIST and UIDL made from them.
 
-Guarantees: a listing never changes, so sessions and the cache share it; a maildrop of 100,000 messages costs some 5 MiB
-however many sessions have had it; an unchanged maildrop is listed again at the cost of one look at its counters, one
+Guarantees: a listing never changes, so sessions and the cache share it; a mailbox of 100,000 messages costs some 5 MiB
+however many sessions have had it; an unchanged one is listed again at the cost of one look at its counters, one
 with new messages at the cost of these.
 
 A message never changes and its UID never returns (`ports.index`), so a listing from before is still good exactly when
@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 from maillib.ports.directory import AccountId
-from maillib.ports.index import INBOX, Index, Mailbox, Sizes, Uid
+from maillib.ports.index import INBOX, Index, Mailbox, MailboxKey, Sizes, Uid
 
 LINES_AT_ONCE = 1000
 """Of LIST and UIDL, made and sent in one go: 27 KB at most, and a fraction of a millisecond."""
@@ -86,31 +86,31 @@ def _lines(column: Sequence[int], block: int, prefix: str) -> bytes:
 
 
 class Listings:
-    """The listings of all INBOXes that a process has served of late."""
+    """The listings of all mailboxes that a process has served of late."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        self._kept: OrderedDict[AccountId, Listing] = OrderedDict()
+        self._kept: OrderedDict[tuple[AccountId, MailboxKey], Listing] = OrderedDict()
         """The least recently used one first."""
         self._cost = 0
 
-    async def current(self, account: AccountId) -> Listing:
-        """What is there now. Raises NotFound (there is no such account any more), Transient, StoreUnusable."""
-        known = self._kept.get(account)
+    async def current(self, account: AccountId, mailbox: MailboxKey = INBOX) -> Listing:
+        """What is there now. Raises NotFound (account or mailbox is gone), Transient, StoreUnusable."""
+        known = self._kept.get((account, mailbox))
         listing = None
         if known is not None:
-            listing = known.extended(await self._index.sizes(account, INBOX, Uid(known.mailbox.uid_next)))
+            listing = known.extended(await self._index.sizes(account, mailbox, Uid(known.mailbox.uid_next)))
         if listing is None:
-            sizes = await self._index.sizes(account, INBOX)
+            sizes = await self._index.sizes(account, mailbox)
             listing = Listing(sizes.mailbox, sizes.uids, sizes.octets)
-        self._keep(account, listing)
+        self._keep((account, mailbox), listing)
         return listing
 
-    def _keep(self, account: AccountId, listing: Listing) -> None:
-        before = self._kept.pop(account, None)
+    def _keep(self, key: tuple[AccountId, MailboxKey], listing: Listing) -> None:
+        before = self._kept.pop(key, None)
         if before is not None:
             self._cost -= len(before) + LISTING_COST
-        self._kept[account] = listing
+        self._kept[key] = listing
         self._cost += len(listing) + LISTING_COST
         while self._cost > KEPT_MESSAGES and len(self._kept) > 1:
             _, oldest = self._kept.popitem(last=False)
