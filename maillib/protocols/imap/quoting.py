@@ -28,3 +28,8 @@ def astring(text: str) -> bytes:
     """In UTF-8. What looks like NIL is quoted, as readers may take it for that."""
     octets = text.encode()
     return octets if _ATOM.fullmatch(octets) and octets.upper() != b"NIL" else string(octets)
+
+
+def literal8(octets: bytes) -> bytes:
+    """May hold NUL. RFC 9051 §4.3."""
+    return b"~" + literal(octets)

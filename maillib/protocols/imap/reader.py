@@ -17,6 +17,9 @@ MAX_PASSED_OVER = 1024 * 1024
 """Octets. A line that has not ended by then never will."""
 
 _ANNOUNCED = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z")
+_CR = 13
+_BRACE = 125
+"""`}`"""
 _MAX_DIGITS = 19
 
 
@@ -91,7 +94,22 @@ class Reader:
         if end - start > limit:
             raise LineTooLong(self._buffer[start : start + limit])
         self._at = end + 1
-        return self._buffer[start : end - 1 if end > start and self._buffer[end - 1] == 13 else end]
+        return self._buffer[start : end - 1 if end > start and self._buffer[end - 1] == _CR else end]
+
+    def simple_line(self, limit: int) -> bytes | None:
+        """The next line, if it is there, fits and announces no literal: most commands. None: see `line`."""
+        start = self._at
+        end = self._buffer.find(b"\n", start, start + limit)
+        if end <= start or self._buffer[end - 1] != _CR or self._buffer[end - 2] == _BRACE:
+            return None
+        self._at = end + 1
+        return self._buffer[start : end - 1]
+
+    def take_rest(self) -> bytes:
+        found = self._buffer[self._at :]
+        self._buffer = b""
+        self._at = self._searched = 0
+        return found
 
     def octets(self, most: int) -> bytes:
         """What has come of the next octets."""

@@ -124,6 +124,12 @@ class ImapServer:
         """The client has enabled UTF8=ACCEPT or IMAP4rev2. RFC 6855 §3, RFC 9051 §5.1."""
         self._utf8_names = True
 
+    def take_rest(self) -> bytes:
+        """What was received and not looked at yet, which is not looked at any more: after COMPRESS it means something
+        else. RFC 4978 §3.
+        """
+        return self._reader.take_rest()
+
     def forget(self) -> None:
         """Drop all that was received: TLS starts, and what came before it could be anybody's. RFC 9051 §6.2.1."""
         self._reader = Reader()
@@ -145,6 +151,8 @@ class ImapServer:
                 yield from self._answer(self._answers_command)
             elif self._done_is_next is not None:
                 yield from self._done(self._done_is_next)
+            elif (text := self._reader.simple_line(self._limit)) is not None:
+                yield parse.command(text, utf8_names=self._utf8_names)
             else:
                 yield from self._command()
 
