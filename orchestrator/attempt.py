@@ -107,7 +107,8 @@ class Attempt:
                 interruptions.heeded = True
                 outcome = self._take_back(switch, take_back_accounts)
                 self._record(outcome, error)
-                raise ApplyFailed(f"{error} ({_IN_WORDS[outcome]})") from None
+                held = self.held.number if self.held else None
+                raise ApplyFailed(f"{error} ({_IN_WORDS[outcome]})", outcome=outcome, generation=held) from None
         self._record("applied", None)
         self._prune()
 

@@ -85,3 +85,10 @@ class GenerationDamaged(MailError):
 
 class ApplyFailed(MailError):
     """The switch had begun; the text says what failed and what was done about it."""
+
+    def __init__(self, text: str, *, outcome: str, generation: int | None) -> None:
+        super().__init__(text)
+        self.outcome = outcome
+        """As in `history`."""
+        self.generation = generation
+        """The one in force."""

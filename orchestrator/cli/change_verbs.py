@@ -1,5 +1,7 @@
 """Verbs that change what runs: plan, apply."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -7,7 +9,7 @@ import typer
 
 from maillib.settings.base import Json
 from orchestrator.cli import suite
-from orchestrator.errors import BadPlan, Exit, PlanStale
+from orchestrator.errors import ApplyFailed, BadPlan, Exit, PlanStale
 
 if TYPE_CHECKING:  # imported by the verbs: the validator and its models cost more than the rest of the start
     from orchestrator.apply import Applied
@@ -99,16 +101,11 @@ def apply(
         override=override or "respect",
         by=suite.actor("apply"),
     )
-    try:
-        with progress.shown() as shown:
-            if file is None:
-                done = _apply_spec(context.obj, options, shown, prune=prune)
-            else:
-                done = _apply_plan(context, file, options, shown)
-    except PlanStale as error:
-        if as_json:
-            suite.print_json({"schema_version": 1, "error": "stale", "moved": [one.as_json() for one in error.moved]})
-        raise
+    with failures_as_json(wanted=as_json), progress.shown() as shown:
+        if file is None:
+            done = _apply_spec(context.obj, options, shown, prune=prune)
+        else:
+            done = _apply_plan(context, file, options, shown)
     print_applied(done, as_json=as_json)
 
 
@@ -151,6 +148,22 @@ def _seal(
         prune=declared.prune,
     )
     sealed.write(output, sealed.Sealed(terms=terms, observed=sealed.facts(world), plan=plan_.as_json(todo)))
+
+
+@contextlib.contextmanager
+def failures_as_json(*, wanted: bool) -> Iterator[None]:
+    """Where JSON is wanted, what kept a change from being made is an object, too."""
+    try:
+        yield
+    except PlanStale as error:
+        if wanted:
+            suite.print_json({"schema_version": 1, "error": "stale", "moved": [one.as_json() for one in error.moved]})
+        raise
+    except ApplyFailed as error:
+        if wanted:
+            failed: dict[str, Json] = {"generation": error.generation, "outcome": error.outcome, "reason": str(error)}
+            suite.print_json({"schema_version": 1, "error": "failed", **failed})
+        raise
 
 
 def print_applied(done: "Applied", *, as_json: bool) -> None:

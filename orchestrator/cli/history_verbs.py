@@ -85,7 +85,7 @@ def rollback(
     from orchestrator import spec as spec_
     from orchestrator.attempt import Options
     from orchestrator.cli import accounts, progress
-    from orchestrator.cli.change_verbs import print_applied
+    from orchestrator.cli.change_verbs import failures_as_json, print_applied
 
     place = suite.place(context)
     state_dir = place.state_dir
@@ -102,7 +102,7 @@ def rollback(
         by=f"{suite.actor('rollback')} to {goal.number}",
         verb="rollback",
     )
-    with progress.shown() as shown:
+    with failures_as_json(wanted=as_json), progress.shown() as shown:
 
         def show(todo: "Plan", _: "World") -> None:
             shown.tell(f"back to generation {goal.number}:")

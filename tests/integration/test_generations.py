@@ -66,7 +66,8 @@ def test_generations_are_told_compared_and_brought_back(line_suite: RealSuite) -
     certificate = line_suite.place.state_dir / "tls" / "cert.pem"
     served = certificate.read_bytes()
     line_suite.write(_spec({"one": _service(one, three), "two": _service(two)}, hostname="fail.example.test"))
-    failed = line_suite.run("apply", "--wait", "20s")
+    failed = line_suite.run("apply", "--wait", "20s", "--json")
+    assert (failed.json["error"], failed.json["outcome"], failed.json["generation"]) == ("failed", "rolled back", 2)
     assert failed.code == 4 and failed.err.splitlines()[-1].startswith("postroom: one")
     assert (line_suite.pids(), line_suite.generation()) == (before, 2)
     assert certificate.read_bytes() == served

@@ -109,7 +109,7 @@ def test_missing_spec_is_65(
         (errors.PreflightFailed(), 73),
         (errors.Locked(), 75),
         (errors.NotReady(), 3),
-        (errors.ApplyFailed(), 4),
+        (errors.ApplyFailed("", outcome="rolled back", generation=1), 4),
         (errors.SupervisorFault(1, "x"), 1),
         (NotFound(), 1),
         (MailError(), 1),
