@@ -8,7 +8,7 @@ from maillib.protocols.imap.errors import Malformed
 from maillib.protocols.imap.events import AppendMessage
 from maillib.protocols.imap.reader import Announced
 
-_HEAD = re.compile(rb"([^ ]+) +APPEND +", re.IGNORECASE)
+_HEAD = re.compile(rb"([^ ]++) ++APPEND ++", re.IGNORECASE)
 _MAILBOX_FOLLOWS = re.compile(rb"\{[0-9]+\+?\}\Z")
 
 
@@ -19,8 +19,13 @@ class Beginning:
     message: AppendMessage
 
 
+def is_append(line: bytes) -> bool:
+    """The command that begins with this line."""
+    return _HEAD.match(line) is not None
+
+
 def begins_message(text: bytes) -> bool:
-    """The literal that `text` announces is a message, not the mailbox's name or an argument of another command."""
+    """The literal that `text`, an APPEND so far, announces is a message, not the mailbox's name."""
     head = _HEAD.match(text)
     return head is not None and not _MAILBOX_FOLLOWS.match(text, head.end())
 

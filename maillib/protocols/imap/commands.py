@@ -321,3 +321,19 @@ Command = (
     | Sort
     | Thread
 )
+
+
+def keyword(command: Command) -> str:
+    """Its name, for log and listing: `UID FETCH`."""
+    match command:
+        case Plain():
+            return command.value
+        case Select(read_only=True):
+            return "EXAMINE"
+        case Expunge():
+            return "EXPUNGE" if command.uids is None else "UID EXPUNGE"
+        case Fetch(uid=True) | Store(uid=True) | Copy(uid=True) | Move(uid=True):
+            return f"UID {type(command).__name__.upper()}"
+        case Search(uid=True) | Sort(uid=True) | Thread(uid=True):
+            return f"UID {type(command).__name__.upper()}"
+    return type(command).__name__.upper()

@@ -124,6 +124,10 @@ def _compress(arguments: Arguments) -> Compress:
 # Messages
 
 
+def _append(arguments: Arguments) -> Command:
+    raise Malformed("APPEND takes a mailbox and messages as literals")  # with them it does not come here
+
+
 def _store(arguments: Arguments, *, uid: bool = False) -> Store:
     messages = arguments.messages()
     arguments.space()
@@ -172,6 +176,7 @@ _STORED: dict[str, tuple[Literal["+", "-", "="], bool]] = {
 _ALONE: Mapping[bytes, Command] = {**{plain.value.encode(): plain for plain in Plain}, b"EXPUNGE": Expunge()}
 
 _PARSERS: dict[bytes, Callable[[Arguments], Command]] = {
+    b"APPEND": _append,
     b"AUTHENTICATE": _authenticate,
     b"COMPRESS": _compress,
     b"COPY": _copy,
@@ -210,4 +215,4 @@ _BY_UID: dict[bytes, Callable[[Arguments], Command]] = {
     b"THREAD": partial(parse_search.thread, uid=True),
 }
 
-_KNOWN = {b"APPEND"} | _ALONE.keys() | _PARSERS.keys() | {b"UID " + name for name in _BY_UID}
+_KNOWN = _ALONE.keys() | _PARSERS.keys() | {b"UID " + name for name in _BY_UID}

@@ -132,9 +132,16 @@ def _section(arguments: Arguments) -> Section:
     fields: tuple[str, ...] = ()
     if what in (What.FIELDS, What.FIELDS_NOT):
         arguments.space()
-        fields = tuple(arguments.list_of(arguments.text))
+        fields = tuple(arguments.list_of(lambda: _field_name(arguments)))
     arguments.require(b"]")
     return Section(part, what, fields)
+
+
+def _field_name(arguments: Arguments) -> str:
+    name = arguments.text()
+    if not name or not name.isascii() or not name.isprintable():
+        raise Malformed("that is no name of a header field")
+    return name
 
 
 def _part(arguments: Arguments) -> tuple[int, ...]:

@@ -5,7 +5,6 @@ place in the stream. A line ends with LF; a CR before it belongs to the end (som
 parsed anew either way, taking it opens no gap between two readers).
 """
 
-import re
 from dataclasses import dataclass
 
 from maillib.errors import PeerError
@@ -16,7 +15,6 @@ TAIL_OCTETS = 64
 MAX_PASSED_OVER = 1024 * 1024
 """Octets. A line that has not ended by then never will."""
 
-_ANNOUNCED = re.compile(rb"(~?)\{([0-9]+)(\+?)\}\Z")
 _CR = 13
 _BRACE = 125
 """`}`"""
@@ -47,15 +45,19 @@ def announced(line: bytes) -> Announced | None:
     """
     if not line.endswith(b"}"):
         return None
-    match = _ANNOUNCED.search(line, max(0, len(line) - TAIL_OCTETS))
-    if match is None:
+    before, brace, inside = line[:-1].rpartition(b"{")
+    digits = inside.removesuffix(b"+")
+    if not digits.isdigit():
         return None
-    waits = not match[3]
-    if len(match[2]) > _MAX_DIGITS:
-        if waits:
-            return Announced(10**_MAX_DIGITS, waits, binary=bool(match[1]))
+    waits = digits == inside
+    if not brace:
+        if len(line) < TAIL_OCTETS:
+            return None
+        raise PeerError("literal too large")  # what is before this tail may be a brace or more digits
+    if len(digits) > _MAX_DIGITS and not waits:
         raise PeerError("literal too large")
-    return Announced(int(match[2]), waits, binary=bool(match[1]))
+    octets = int(digits) if len(digits) <= _MAX_DIGITS else 10**_MAX_DIGITS
+    return Announced(octets, waits, binary=before.endswith(b"~"))
 
 
 class Reader:

@@ -151,33 +151,37 @@ class ImapServer:
                 yield from self._answer(self._answers_command)
             elif self._done_is_next is not None:
                 yield from self._done(self._done_is_next)
+            elif self._reader.is_empty:
+                yield None
             elif (text := self._reader.simple_line(self._limit)) is not None:
                 yield parse.command(text, utf8_names=self._utf8_names)
             else:
                 yield from self._command()
 
     def _command(self) -> _Steps:
-        text = b""
+        gathered = bytearray()
+        is_append = False
         try:
             while True:
-                line = yield from self._line(self._limit - len(text))
-                text = text + line if text else line
+                line = yield from self._line(self._limit - len(gathered))
+                is_append = is_append or (self._logged_in and not gathered and append.is_append(line))
+                gathered += line
                 literal = announced(line)
                 if literal is None:
-                    yield parse.command(text, utf8_names=self._utf8_names)
+                    yield parse.command(bytes(gathered), utf8_names=self._utf8_names)
                     return
-                if self._logged_in and append.begins_message(text):
-                    yield from self._append(text, literal)
+                if is_append and append.begins_message(bytes(gathered)):
+                    yield from self._append(bytes(gathered), literal)
                     return
-                if len(text) + literal.octets > self._limit:
-                    yield parse.bad(text, Malformed("literal too large", code="TOOBIG"))
+                if len(gathered) + literal.octets > self._limit:
+                    yield parse.bad(bytes(gathered), Malformed("literal too large", code="TOOBIG"))
                     yield from self._pass_over(literal)
                     return
                 if literal.waits:
                     yield from self._wait(LiteralAnnounced(literal.octets))
-                text += b"\r\n" + (yield from self._literal(literal.octets))
+                gathered += b"\r\n" + (yield from self._literal(literal.octets))
         except LineTooLong as error:
-            yield parse.bad(text + error.beginning, Malformed("command too long"))
+            yield parse.bad(bytes(gathered) + error.beginning, Malformed("command too long"))
             yield from self._pass_over_line()
 
     def _wait(self, event: Event) -> _Steps:
