@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from array import array
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,6 +150,13 @@ class AccountIndex:
     def create(self, name: str, special_use: str | None) -> Mailbox:
         with self._changing_mailboxes() as boxes:
             return boxes.create(name, special_use)
+
+    def furnish(self, mailboxes: Mapping[str, str]) -> None:
+        with self.database.read() as transaction:
+            if tables.last_mailbox(transaction) != _INBOX_ID:
+                return
+        with self._changing_mailboxes() as boxes:
+            boxes.furnish(mailboxes)
 
     def rename(self, name: str, new_name: str) -> None:
         if canonical_name(name) != INBOX:

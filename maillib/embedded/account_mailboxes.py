@@ -4,6 +4,7 @@ mailboxes.json is written before the commit (`sidecar`), and so is the folder of
 """
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from maillib.embedded import account_tables as tables
@@ -38,7 +39,24 @@ class Mailboxes:
         self._sidecar = sidecar
         self._now_s = now_s
 
+    def furnish(self, mailboxes: Mapping[str, str]) -> None:
+        """Nothing, where another process has been here first."""
+        (inbox, *others) = tables.mailboxes(self._transaction)
+        if others or tables.last_mailbox(self._transaction) != inbox.id:
+            return
+        made = [self._create(name, special_use) for name, special_use in mailboxes.items()]
+        self._transaction.executemany(
+            "INSERT OR IGNORE INTO subscription (name) VALUES (?)", [(box.name,) for box in (inbox, *made)]
+        )
+        self._listed()
+
     def create(self, name: str, special_use: str | None) -> Mailbox:
+        made = self._create(name, special_use)
+        self._listed()
+        return made
+
+    def _create(self, name: str, special_use: str | None) -> Mailbox:
+        """Leaves `_listed` to the caller, which syncs the folder that both names are in."""
         name = canonical_name(name)
         check_name(name)
         self._refuse_taken(name)
@@ -53,7 +71,6 @@ class Mailboxes:
         made = tables.mailbox(self._transaction, name)
         with os_errors():
             (self._folder / str(made.id)).mkdir(DIRECTORY_MODE, exist_ok=True)
-        self._listed()  # syncs the folder that both names are in
         self._change.changed[made.id] = made.highest_modseq
         return made
 

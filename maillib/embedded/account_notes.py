@@ -20,10 +20,9 @@ def begin(database: Database, sidecar: Sidecar) -> None:
 def mailbox_list(transaction: sqlite3.Connection) -> MailboxList:
     """For mailboxes.json."""
     (last_uid_validity,) = transaction.execute("SELECT uid_validity FROM account").fetchone()
-    (last_mailbox,) = transaction.execute("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'").fetchone()
     return MailboxList(
         last_uid_validity=UidValidity(last_uid_validity),
-        last_mailbox=MailboxId(last_mailbox),
+        last_mailbox=tables.last_mailbox(transaction),
         mailboxes=tuple(
             ListedMailbox(id=box.id, name=box.name, uid_validity=box.uid_validity, special_use=box.special_use)
             for box in tables.mailboxes(transaction)

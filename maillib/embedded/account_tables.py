@@ -57,6 +57,12 @@ def mailboxes(transaction: sqlite3.Connection) -> list[Mailbox]:
     ]
 
 
+def last_mailbox(transaction: sqlite3.Connection) -> MailboxId:
+    """The id that was given out last."""
+    (last,) = transaction.execute("SELECT seq FROM sqlite_sequence WHERE name = 'mailbox'").fetchone()
+    return MailboxId(last)
+
+
 def mailbox(transaction: sqlite3.Connection, key: MailboxKey) -> Mailbox:
     """Raises NotFound."""
     column, value = ("name", canonical_name(key)) if isinstance(key, str) else ("id", key)

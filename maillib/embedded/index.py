@@ -87,6 +87,9 @@ class EmbeddedIndex:
     async def create(self, account: AccountId, name: str, *, special_use: str | None = None) -> Mailbox:
         return await self._run(account, lambda index: index.create(name, special_use))
 
+    async def furnish(self, account: AccountId, mailboxes: Mapping[str, str]) -> None:
+        await self._run(account, lambda index: index.furnish(mailboxes))
+
     async def rename(self, account: AccountId, name: str, new_name: str) -> None:
         await self._run(account, lambda index: index.rename(name, new_name))
 

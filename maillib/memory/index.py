@@ -1,6 +1,5 @@
 """Mailboxes in memory: the Index port over dictionaries. No step of it waits, so each call is one transaction."""
 
-import itertools
 import time
 from array import array
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
@@ -94,7 +93,7 @@ class _Boxes:
     """The mailboxes of one account."""
 
     def __init__(self) -> None:
-        self._numbers = itertools.count(1)
+        self._last_id = 0
         self._last_uid_validity = UidValidity(0)
         self._boxes: dict[MailboxId, _Box] = {}
         self.subscriptions: set[str] = set()
@@ -105,9 +104,15 @@ class _Boxes:
 
     def add(self, name: str, special_use: str | None) -> _Box:
         self._last_uid_validity = UidValidity(max(int(time.time()), self._last_uid_validity + 1))
-        box = _Box(MailboxId(next(self._numbers)), name, self._last_uid_validity, special_use)
+        self._last_id += 1
+        box = _Box(MailboxId(self._last_id), name, self._last_uid_validity, special_use)
         self._boxes[box.id] = box
         return box
+
+    @property
+    def had_others(self) -> bool:
+        """Than INBOX."""
+        return self._last_id > 1
 
     def remove(self, box: _Box) -> None:
         del self._boxes[box.id]
@@ -175,6 +180,14 @@ class MemoryIndex:
         box = self._of(account).add(name, special_use)
         self._tell(account, box)
         return box.described()
+
+    async def furnish(self, account: AccountId, mailboxes: Mapping[str, str]) -> None:
+        boxes = self._of(account)
+        if boxes.had_others:
+            return
+        made = [boxes.add(name, special_use) for name, special_use in mailboxes.items()]
+        boxes.subscriptions |= {INBOX, *mailboxes}
+        self._tell(account, *made)
 
     async def rename(self, account: AccountId, name: str, new_name: str) -> None:
         name, new_name = canonical_name(name), canonical_name(new_name)

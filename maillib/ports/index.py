@@ -197,6 +197,11 @@ class Index(Protocol):
     async def create(self, account: AccountId, name: str, *, special_use: str | None = None) -> Mailbox:
         """Raises Conflict when there is one, PermanentError for what cannot be a name."""
 
+    async def furnish(self, account: AccountId, mailboxes: Mapping[str, str]) -> None:
+        """Make these mailboxes, name to special use, and subscribe to them and to INBOX; but not for an account that
+        has ever had another mailbox than INBOX: what its owner has deleted does not come back.
+        """
+
     async def rename(self, account: AccountId, name: str, new_name: str) -> None:
         """The mailbox and all below it; subscriptions stay. INBOX stays, too, and what is in it goes into a new
         mailbox. RFC 9051 §6.3.6. Raises Conflict when a new name is taken or below the old one, PermanentError.

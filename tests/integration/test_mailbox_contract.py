@@ -57,6 +57,29 @@ def test_mailboxes_are_made(keeps: Keeps) -> None:
     keeps(promise)
 
 
+def test_an_account_is_furnished_once(keeps: Keeps) -> None:
+    """The usual mailboxes are made and subscribed to; what is deleted then, or was made before, stays as it is."""
+    wanted = {"Sent": "\\Sent", "Trash": "\\Trash"}
+
+    async def promise(store: Store) -> None:
+        await store.index.furnish(ALICE, wanted)
+        made = await store.index.mailboxes(ALICE)
+        assert [(box.name, box.special_use) for box in made] == [(INBOX, None), *wanted.items()]
+        assert len({box.uid_validity for box in made}) == 3
+        assert await store.index.subscriptions(ALICE) == {INBOX, *wanted}
+        for name in wanted:
+            await append(store, name, name)
+            await store.index.delete(ALICE, name)
+        await store.index.furnish(ALICE, wanted)
+        assert await names(store) == [INBOX]
+        await store.index.create(BOB, "Old")
+        await store.index.delete(BOB, "Old")
+        await store.index.furnish(BOB, wanted)
+        assert [box.name for box in await store.index.mailboxes(BOB)] == [INBOX]
+
+    keeps(promise)
+
+
 def test_a_taken_name(keeps: Keeps) -> None:
     """A name belongs to one mailbox; INBOX does in any case; the refusal changes nothing."""
 
