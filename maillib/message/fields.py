@@ -6,6 +6,7 @@ no field are passed over. No field is rewritten, ever; `without` leaves some out
 
 import re
 from collections.abc import Collection, Iterator
+from itertools import islice
 
 from maillib.address import Address
 from maillib.errors import AddressError
@@ -13,7 +14,16 @@ from maillib.errors import AddressError
 MAX_MAILBOXES_OCTETS = 16 * 1024
 """Longer than any From that a person wrote; the parser looks at each character."""
 
-_FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
+MAX_HEADER_OCTETS = 1024 * 1024
+"""Of one header, `known` looks at no more ..."""
+MAX_FIELDS = 20_000
+"""... and at no more fields."""
+
+FIELD_END = re.compile(rb"\n(?![ \t])")
+"""The last octet of a field, which may go over several lines; a CR before it belongs to the field."""
+
+_FIELD = re.compile(rb"([!-9;-~]++)[ \t]*+:")
+_LINE_END = re.compile(rb"\r?\n|\r")
 
 
 def header_length(octets: bytes | bytearray, start: int = 0) -> int | None:
@@ -28,19 +38,24 @@ def header_length(octets: bytes | bytearray, start: int = 0) -> int | None:
 
 
 def fields(header: bytes) -> Iterator[tuple[str, bytes]]:
-    """Name in lower case and value with its folding, of every field in order."""
-    name = ""
-    value: list[bytes] = []
-    for line in header.split(b"\r\n"):
-        if line.startswith((b" ", b"\t")):
-            value.append(line)
-            continue
-        if name:
-            yield name, b"\r\n".join(value)
-        match = _FIELD.match(line)
-        name, value = (match[1].decode("ascii").lower(), [line[match.end() :]]) if match else ("", [])
-    if name:
-        yield name, b"\r\n".join(value)
+    """Name in lower case and value with its folding, of every field in order. A line ends at LF, with CR or without."""
+    for field in FIELD_END.split(header):
+        if match := _FIELD.match(field):
+            yield match[1].decode("ascii").lower(), field[match.end() :].removesuffix(b"\r")
+
+
+def known(header: bytes) -> Iterator[tuple[str, bytes]]:
+    """Name in lower case and unfolded value of the first `MAX_FIELDS` fields within `MAX_HEADER_OCTETS`."""
+    for name, value in islice(fields(header[:MAX_HEADER_OCTETS]), MAX_FIELDS):
+        yield name, unfolded(value)
+
+
+def unfolded(value: bytes) -> bytes:
+    """`value` without its line ends and the space around it; a CR alone becomes a space. RFC 5322 §2.2.3."""
+    value = value.strip(b" \t\r\n")
+    if b"\n" in value or b"\r" in value:
+        return _LINE_END.sub(lambda end: b" " if end[0] == b"\r" else b"", value)
+    return value
 
 
 def without(header: bytes, names: Collection[str]) -> bytes:

@@ -1,8 +1,17 @@
-"""Sections of a message by their names in FETCH. RFC 9051 §6.4.5.1."""
+"""Sections of a message: their names in FETCH, and their octets. RFC 9051 §6.4.5.1, RFC 3516.
+
+Octets are those of the message, never converted. Part numbers count as the RFC has it: of a multipart its parts, of a
+message/rfc822 what its message has, of any other message its body as 1.
+"""
 
 from dataclasses import dataclass
 from enum import Enum
 from typing import NamedTuple
+
+from maillib.errors import PermanentError
+from maillib.message import transfer
+from maillib.message.fields import FIELD_END
+from maillib.message.mime import Part, header_end, structure
 
 
 class What(Enum):
@@ -30,3 +39,98 @@ class Partial(NamedTuple):
 
     offset: int
     octets: int
+
+
+class UnknownEncoding(PermanentError):
+    """A part is in a transfer encoding that nobody knows. NO [UNKNOWN-CTE], RFC 3516 §4.3."""
+
+
+def section(octets: bytes, wanted: Section, partial: Partial | None = None, tree: Part | None = None) -> bytes | None:
+    """None: there is no such part, or it has no such thing. `tree`: the structure, if it is known already."""
+    if not wanted.part:
+        found = _of_message(octets, wanted, 0, header_end(octets), len(octets))
+    else:
+        part = find(structure(octets) if tree is None else tree, wanted.part)
+        if part is None:
+            return None
+        if wanted.what is What.ALL:
+            found = octets[part.body : part.end]
+        elif wanted.what is What.MIME:
+            found = octets[part.start : part.body]
+        elif part.message is None:
+            return None
+        else:
+            found = _of_message(octets, wanted, part.message.start, part.message.body, part.message.end)
+    return found if partial is None else found[partial.offset : partial.offset + partial.octets]
+
+
+def binary(
+    octets: bytes, part: tuple[int, ...], partial: Partial | None = None, tree: Part | None = None
+) -> bytes | None:
+    """The body of a part with its transfer encoding undone; None: there is no such part.
+
+    No `part` is the message as it is; a multipart is as it is, too. Raises UnknownEncoding.
+    """
+    if not part:
+        found = octets
+    else:
+        here = find(structure(octets) if tree is None else tree, part)
+        if here is None:
+            return None
+        found = octets[here.body : here.end]
+        if not here.parts:
+            decoded = transfer.decoded(found, here.content.transfer_encoding)
+            if decoded is None:
+                raise UnknownEncoding(f"transfer encoding {here.content.transfer_encoding!r}")
+            found = decoded
+    return found if partial is None else found[partial.offset : partial.offset + partial.octets]
+
+
+def binary_size(octets: bytes, part: tuple[int, ...], tree: Part | None = None) -> int | None:
+    """How many octets `binary` has; None: there is no such part. Raises UnknownEncoding."""
+    found = binary(octets, part, tree=tree)
+    return None if found is None else len(found)
+
+
+def find(tree: Part, numbers: tuple[int, ...]) -> Part | None:
+    """The part with these numbers of the message `tree`; None: there is none."""
+    here = tree
+    inside: Part | None = tree
+    """Whose parts the next number counts: a multipart or a message."""
+    for number in numbers:
+        if inside is None:
+            return None
+        if inside.parts:
+            if not 1 <= number <= len(inside.parts):
+                return None
+            here = inside.parts[number - 1]
+        elif number == 1:
+            here = inside
+        else:
+            return None
+        inside = here if here.parts else here.message
+    return here
+
+
+def _of_message(octets: bytes, wanted: Section, start: int, body: int, end: int) -> bytes:
+    match wanted.what:
+        case What.HEADER:
+            return octets[start:body]
+        case What.TEXT:
+            return octets[body:end]
+        case What.FIELDS | What.FIELDS_NOT:
+            return _fields(octets[start:body], wanted)
+        case _:
+            return octets[start:end]
+
+
+def _fields(header: bytes, wanted: Section) -> bytes:
+    """The fields that are wanted, each as it is, and the empty line, which is always there."""
+    names = {name.lower().encode() for name in wanted.fields}
+    keep = wanted.what is What.FIELDS
+    *lines, last = FIELD_END.split(header)
+    fields = [line + b"\n" for line in lines]
+    if last.strip():  # the header ends in the middle of a line
+        fields.append(last.rstrip(b"\r") + b"\r\n")
+    kept = [field for field in fields if field.strip() and (field.partition(b":")[0].strip().lower() in names) is keep]
+    return b"".join(kept) + b"\r\n"
