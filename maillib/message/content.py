@@ -7,7 +7,7 @@ raises: what cannot be understood counts as absent. Every step is linear in the 
 import re
 from typing import NamedTuple
 
-from maillib.message.fields import known
+from maillib.message.fields import of_names
 
 Parameters = tuple[tuple[bytes, bytes], ...]
 """Names as spelled and values, in the order of the field; continuations (RFC 2231 §3) one by one, as they came."""
@@ -21,6 +21,21 @@ _LANGUAGE = re.compile(rb'(?:^|,)\s*+"?([A-Za-z0-9*-]++)')
 _ESCAPED = re.compile(rb"\\(.)", re.S)
 _CONTINUED = re.compile(rb"\*([0-9]{1,4})(\*?)$")
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+
+
+_NAMES = frozenset(
+    b"content-" + name
+    for name in (
+        b"type",
+        b"id",
+        b"description",
+        b"transfer-encoding",
+        b"md5",
+        b"disposition",
+        b"language",
+        b"location",
+    )
+)
 
 
 class Disposition(NamedTuple):
@@ -63,15 +78,11 @@ DIGESTED = Content(b"message", b"rfc822")
 
 def content(header: bytes, default: Content = PLAIN) -> Content:
     """Of two fields with one name the first counts."""
-    found: dict[str, bytes] = {}
-    if b"content-" in header.lower():
-        for name, value in known(header):
-            if name.startswith("content-"):
-                found.setdefault(name, value)
+    found = dict(reversed(of_names(header, _NAMES)))
     if not found:
         return default
     media, subtype, parameters = default.type, default.subtype, default.parameters
-    if (typed := found.get("content-type")) is not None:
+    if (typed := found.get(b"content-type")) is not None:
         typed = without_comments(typed)
         if match := _MEDIA.match(typed):
             media, subtype, parameters = match[1], match[2], _parameters(typed, match.end())
@@ -81,13 +92,13 @@ def content(header: bytes, default: Content = PLAIN) -> Content:
         type=media,
         subtype=subtype,
         parameters=parameters,
-        id=found.get("content-id"),
-        description=found.get("content-description"),
-        encoding=_token(found.get("content-transfer-encoding")),
-        md5=found.get("content-md5"),
-        disposition=_disposition(found.get("content-disposition")),
-        languages=_languages(found.get("content-language")),
-        location=found.get("content-location"),
+        id=found.get(b"content-id"),
+        description=found.get(b"content-description"),
+        encoding=_token(found.get(b"content-transfer-encoding")),
+        md5=found.get(b"content-md5"),
+        disposition=_disposition(found.get(b"content-disposition")),
+        languages=_languages(found.get(b"content-language")),
+        location=found.get(b"content-location"),
     )
 
 

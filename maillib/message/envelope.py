@@ -7,7 +7,7 @@ all fields with one name are put together: so clients know it from other servers
 from typing import NamedTuple
 
 from maillib.message.addresses import EnvelopeAddress, addresses
-from maillib.message.fields import known
+from maillib.message.fields import of_names
 
 Addresses = tuple[EnvelopeAddress, ...]
 """Empty: NIL."""
@@ -29,27 +29,29 @@ class Envelope(NamedTuple):
     message_id: bytes | None
 
 
-_NAMES = frozenset({"date", "subject", "from", "sender", "reply-to", "to", "cc", "bcc", "in-reply-to", "message-id"})
-_OF_ADDRESSES = _NAMES - {"date", "subject", "in-reply-to", "message-id"}
+_TEXTS = frozenset({b"date", b"subject", b"in-reply-to", b"message-id"})
+_LISTS = frozenset({b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"})
 
 
 def envelope(header: bytes) -> Envelope:
     """Of the message with this header."""
-    values: dict[str, bytes] = {}
-    for name, value in known(header):
-        if name in _NAMES:
-            values[name] = values[name] + b"," + value if name in _OF_ADDRESSES and name in values else value
-    lists = {name: addresses(value) for name, value in values.items() if name in _OF_ADDRESSES}
-    author = lists.get("from", ())
+    texts: dict[bytes, bytes] = {}
+    lists: dict[bytes, Addresses] = {}
+    for name, value in of_names(header, _TEXTS | _LISTS):
+        if name in _TEXTS:
+            texts[name] = value
+        else:
+            lists[name] = lists.get(name, ()) + addresses(value)
+    author = lists.get(b"from", ())
     return Envelope(
-        date=values.get("date"),
-        subject=values.get("subject"),
+        date=texts.get(b"date"),
+        subject=texts.get(b"subject"),
         from_=author,
-        sender=lists.get("sender") or author,
-        reply_to=lists.get("reply-to") or author,
-        to=lists.get("to", ()),
-        cc=lists.get("cc", ()),
-        bcc=lists.get("bcc", ()),
-        in_reply_to=values.get("in-reply-to"),
-        message_id=values.get("message-id"),
+        sender=lists.get(b"sender") or author,
+        reply_to=lists.get(b"reply-to") or author,
+        to=lists.get(b"to", ()),
+        cc=lists.get(b"cc", ()),
+        bcc=lists.get(b"bcc", ()),
+        in_reply_to=texts.get(b"in-reply-to"),
+        message_id=texts.get(b"message-id"),
     )

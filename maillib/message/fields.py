@@ -5,8 +5,7 @@ no field are passed over. No field is rewritten, ever; `without` leaves some out
 """
 
 import re
-from collections.abc import Collection, Iterator
-from itertools import islice
+from collections.abc import Collection, Container, Iterator
 
 from maillib.address import Address
 from maillib.errors import AddressError
@@ -15,7 +14,7 @@ MAX_MAILBOXES_OCTETS = 16 * 1024
 """Longer than any From that a person wrote; the parser looks at each character."""
 
 MAX_HEADER_OCTETS = 1024 * 1024
-"""Of one header, `known` looks at no more ..."""
+"""Of one header, `of_names` looks at no more ..."""
 MAX_FIELDS = 20_000
 """... and at no more fields."""
 
@@ -44,10 +43,18 @@ def fields(header: bytes) -> Iterator[tuple[str, bytes]]:
             yield match[1].decode("ascii").lower(), field[match.end() :].removesuffix(b"\r")
 
 
-def known(header: bytes) -> Iterator[tuple[str, bytes]]:
-    """Name in lower case and unfolded value of the first `MAX_FIELDS` fields within `MAX_HEADER_OCTETS`."""
-    for name, value in islice(fields(header[:MAX_HEADER_OCTETS]), MAX_FIELDS):
-        yield name, unfolded(value)
+def of_names(header: bytes, names: Container[bytes]) -> list[tuple[bytes, bytes]]:
+    """Name and unfolded value of the fields called one of `names`, all in lower case, in order.
+
+    Among the first `MAX_FIELDS` fields within `MAX_HEADER_OCTETS`: this may be asked about anybody's octets.
+    """
+    found: list[tuple[bytes, bytes]] = []
+    for field in FIELD_END.split(header[:MAX_HEADER_OCTETS], MAX_FIELDS)[:MAX_FIELDS]:
+        name, _, value = field.partition(b":")
+        name = name.lower().rstrip()
+        if name in names:
+            found.append((name, unfolded(value)))
+    return found
 
 
 def unfolded(value: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """The parts of a message as offsets into its octets. RFC 2045, RFC 2046, RFC 5322 §2.1.
 
 Any octets have a structure: what is broken gets the answer that shows most of it, and nothing raises. A line ends at
-LF, with CR before it or not. A delimiter is a line that begins with `--` and a boundary (RFC 2046 §5.1.1 wants no more);
-where several begin so, the longest counts, then the innermost. A part without delimiter behind it ends where the part
-around it does.
+LF, with CR before it or not. A delimiter is a line that begins with `--` and a boundary (RFC 2046 §5.1.1 wants no
+more); where several begin so, the longest counts, then the innermost. A part without delimiter behind it ends where the
+part around it does.
 
 The time is linear in the octets: each multipart looks for its own delimiters with one search that never goes over the
 same octets twice nor past the next delimiter around it. Beyond `MAX_DEPTH` and `MAX_PARTS` what is left is one opaque

@@ -15,13 +15,14 @@ _NO_CHARSET = (b"charset", b"us-ascii")
 
 
 def render_envelope(found: Envelope) -> bytes:
+    author = _addresses(found.from_)
     return b"(%b)" % b" ".join(
         (
             _nstring(found.date),
             _nstring(found.subject),
-            _addresses(found.from_),
-            _addresses(found.sender),
-            _addresses(found.reply_to),
+            author,
+            author if found.sender is found.from_ else _addresses(found.sender),
+            author if found.reply_to is found.from_ else _addresses(found.reply_to),
             _addresses(found.to),
             _addresses(found.cc),
             _addresses(found.bcc),
