@@ -28,8 +28,8 @@ from maillib.protocols.imap.events import BadCommand, Tagged
 from maillib.protocols.sasl import Malformed as NotBase64
 from maillib.protocols.sasl import decode_base64
 
-_HEAD = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+)(?: +([A-Za-z0-9]+)(?= |\Z))?")
-"""Tag and name: a tag is an astring without `+`."""
+_HEAD = re.compile(rb"([!#$&',\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]{1,255})(?= |\Z)(?: +([A-Za-z0-9]+)(?= |\Z))?")
+"""Tag and name: a tag is an astring without `+`; no client has a long one."""
 
 _UID = re.compile(rb" +([A-Za-z]+)(?= |\Z)")
 
