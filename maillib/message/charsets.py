@@ -63,9 +63,12 @@ def decode(octets: bytes, charset: str | None) -> str:
     found = codec(charset) if charset else None
     if found is not None and found.name != "ascii":
         try:
-            return found.decode(octets, "replace")[0]
-        except (UnicodeError, ValueError):  # of a codec that cannot replace
+            text = found.decode(octets, "replace")[0]
+        except ValueError:  # of a codec that cannot replace
             return octets.decode("latin-1")
+        if found.name == "utf-7":  # which lets halves of a character pass
+            return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return text
     try:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
