@@ -231,8 +231,14 @@ def _last_act(path: str, state_dir: Path, since: float) -> Entry | None:
 
 
 def _accounts(todo: Json) -> Json:
-    """What a plan does to accounts, by their names."""
-    return {"accounts": {f"{row['kind']} {row['name']}": row for row in _rows(todo, "accounts")}}
+    """What a plan does to accounts: to each by its name, to each field of it by its own."""
+    done: dict[str, Json] = {}
+    for row in _rows(todo, "accounts"):
+        name = f"{row['kind']} {row['name']}"
+        done[name] = row["verb"]
+        for change in _rows(row, "changes"):
+            done[f"{name}/{change['field']}"] = {"before": change["before"], "after": change["after"]}
+    return {"accounts": done}
 
 
 def _actions(todo: Json) -> Json:

@@ -10,6 +10,7 @@ import pytest
 from maillib.errors import Conflict
 from maillib.settings.base import Json
 from orchestrator import audit, sealed
+from orchestrator.admin.ownership import AccountAction, FieldChange, Named, Verb
 from orchestrator.audit import Entry
 from orchestrator.errors import BadPlan, PlanStale
 from orchestrator.facts import Live, Wanted, World
@@ -115,6 +116,21 @@ def test_nothing_else_is_done_than_was_sealed(tmp_path: Path) -> None:
     world = _changed(state="starting")
     with pytest.raises(PlanStale, match="/plan/pop/action"):
         _sealed(tmp_path).refuse_if_stale(_todo(world), world)
+
+
+def test_an_account_that_moved_is_named_with_the_field(tmp_path: Path) -> None:
+    """A secret that is another one now makes a plan stale, and what is told is the account and its password."""
+    audit.record(tmp_path, Entry(verb="account set", names=("alice@a.test",), who="bob", when=1_790_000_000))
+    changes = (FieldChange("password", None, "5e1f"),)
+    alice = AccountAction(verb=Verb.SET, object=Named("account", "alice@a.test"), changes=changes, reason="declared")
+    todo = dataclasses.replace(_todo(_WORLD), accounts=(alice,))
+    with pytest.raises(PlanStale) as stale:
+        _sealed(tmp_path).refuse_if_stale(todo, _WORLD)
+    rows = [one.as_json() for one in stale.value.moved]
+    assert [(row["path"], row["after"], row["by"]) for row in rows] == [
+        ("/accounts/account alice@a.test", "set", "bob"),
+        ("/accounts/account alice@a.test/password", {"before": None, "after": "5e1f"}, "bob"),
+    ]
 
 
 def test_who_moved_it_last_is_named(tmp_path: Path) -> None:
