@@ -47,7 +47,7 @@ def header_text(header: bytes) -> str:
 
 
 def part_headers_text(octets: bytes, tree: Part) -> str:
-    """`header_text` of the parts of all multiparts: with that of the message and `body_text` it is all that TEXT means."""
+    """`header_text` of all parts of multiparts: with that of the message and `body_text` it is all that TEXT means."""
     return "".join(header_text(octets[part.start : part.body]) for holder in _walk(tree) for part in holder.parts)
 
 
