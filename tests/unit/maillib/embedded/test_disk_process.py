@@ -29,10 +29,22 @@ def with_process(
         await disk.close()
         await disk.close()
         await threads.close()
-        with pytest.raises(ChildProcessError):
-            os.waitpid(-1, os.WNOHANG)  # nothing is left
 
-    asyncio.run(main())
+    made: list[int] = []
+    fork = os.fork
+
+    def noted() -> int:
+        pid = fork()
+        made.append(pid)
+        return pid
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fork", noted)
+        asyncio.run(main())
+    assert made
+    for pid in made:
+        with pytest.raises(ChildProcessError):  # nothing is left of any
+            os.waitpid(pid, os.WNOHANG)
 
 
 def pids(items: Sequence[str]) -> Sequence[int]:
