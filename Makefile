@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run down check test bench golden docs fmt lock
+.PHONY: help setup run down check test fuzz bench golden docs fmt lock
 
 help:  ## Print the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
@@ -38,6 +38,9 @@ check: setup  ## Format, lint, types, import contracts
 
 test: setup  ## The whole test suite
 	$(BIN)/pytest
+
+fuzz: setup  ## Throw octets at every parser of what strangers send, 5 s each
+	$(BIN)/python -m tests.fuzz
 
 bench: setup  ## How fast, how large: a short round of benchmarks/
 	$(BIN)/python -m benchmarks

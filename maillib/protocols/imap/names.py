@@ -10,7 +10,7 @@ import re
 
 from maillib.protocols.imap.errors import Malformed
 
-_SHIFTED = re.compile(rb"&([^-]*)-")
+_SHIFTED = re.compile(rb"&([A-Za-z0-9+,]*)-")
 _TO_SHIFT = re.compile(r"&|[^\x20-\x7e]+")
 _PLAIN = re.compile(rb"[\x20-\x25\x27-\x7e]*")
 """Printable ASCII without `&`: the same in all forms."""
