@@ -1,22 +1,21 @@
 """Stored messages on their way to a POP client, as RETR and TOP send them. RFC 1939 §5, §7.
 
-Guarantees: a message has as many octets as it was stored with, or is an error: a damaged body is never passed off as a
-whole one. Small messages are read whole, and when a client takes them in order, some at a time and ahead of it; of a
+Guarantees: small messages are read whole, and when a client takes them in order, some at a time and ahead of it; of a
 big one a session holds no more than a piece, however big it is.
 """
 
 from collections.abc import AsyncGenerator
 
-from maillib.errors import MailError, NotFound, StoreUnusable
+from maillib.errors import MailError, NotFound
 from maillib.message.downgrade import Downgrade
 from maillib.message.wire import CrlfLines, DotStuffer
 from maillib.ports.blobs import Blobs
-from maillib.ports.index import StoredMessage
 from maillib.protocols.pop3 import TopFilter
+from maillib.sessions import octets
 from maillib.sessions.maildrop import Maildrop
 
 SMALL_OCTETS = 64 * 1024
-"""Messages up to this are read whole, others in pieces of this."""
+"""Messages up to this are read whole, others in pieces."""
 
 AHEAD_MESSAGES = 128
 """Read in one go at most. A call into a thread then costs a message next to nothing."""
@@ -105,33 +104,12 @@ class Messages:
 
     async def _read(self, numbers: list[int]) -> dict[int, bytes | MailError]:
         stored = await self._maildrop.stored(numbers)
-        bodies = await self._blobs.bodies([message.body for message in stored.values()])
-        return {
-            number: body if isinstance(body, MailError) else _whole(message, body)
-            for (number, message), body in zip(stored.items(), bodies, strict=True)
-        }
+        return dict(zip(stored, await octets.read(self._blobs, list(stored.values())), strict=True))
 
     async def pieces(self, number: int) -> AsyncGenerator[bytes, None]:
         """A message of any size. Raises as `small` does, at any piece."""
         stored = (await self._maildrop.stored([number])).get(number)
         if stored is None:
             raise NotFound(f"message {number} was removed by somebody else")
-        piece, offset, body_octets = stored.prefix, 0, stored.size_octets - len(stored.prefix)
-        while offset < body_octets:
-            wanted = min(SMALL_OCTETS, body_octets - offset)
-            octets = await self._blobs.get(stored.body, offset, wanted)
-            if len(octets) != wanted:
-                raise _damaged(stored)
-            yield piece + octets
-            piece, offset = b"", offset + wanted
-        if piece:
+        async for piece in octets.pieces(self._blobs, stored):
             yield piece
-
-
-def _whole(message: StoredMessage, body: bytes) -> bytes | MailError:
-    whole = message.prefix + body
-    return whole if len(whole) == message.size_octets else _damaged(message)
-
-
-def _damaged(message: StoredMessage) -> StoreUnusable:
-    return StoreUnusable(f"body {message.body} is not as long as it was stored")

@@ -1,0 +1,382 @@
+"""FETCH: rows, structures and octets of messages. RFC 9051 §6.4.5, RFC 7162 §3.1.4, RFC 3516, RFC 8970.
+
+Guarantees: what rows can answer costs one look at the index for ten thousand messages and is sent in a few joined
+writes; octets are read some messages at a time, and whole messages pass in pieces however large they are; an octet
+count is right, or the connection ends. Messages that are gone are left out; the tagged OK says so ([EXPUNGEISSUED])
+where they were meant by numbers.
+
+Leaves to others: which messages are meant (`imap_view`), what parts are (`maillib.message`).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from maillib import maillog
+from maillib.dialog import Output
+from maillib.errors import MailError, PeerError, PermanentError, TemporaryError
+from maillib.message import sections
+from maillib.message.mime import Part, header_end, structure
+from maillib.message.sections import Partial, Section, UnknownEncoding, What
+from maillib.message.text import preview
+from maillib.ports.flags import SEEN, FlagChange
+from maillib.ports.index import Row, StoredMessage, Uid
+from maillib.protocols.imap import quoting, replies
+from maillib.protocols.imap.commands import Fetch
+from maillib.protocols.imap.fetch_items import Binary, BinarySize, BodySection, FetchItem, Item, Preview
+from maillib.protocols.imap.sequences import Saved
+from maillib.sessions import imap_bodies, imap_changes
+from maillib.sessions.imap_bodies import Derived
+from maillib.sessions.imap_client import LINES_AT_ONCE, Client, Done
+from maillib.sessions.imap_replies import Bad, Refused, refusal_of
+from maillib.sessions.imap_view import ROWS_AT_ONCE, Places
+from maillib.sessions.octets import PIECE_OCTETS
+
+PLACES_AT_ONCE = 500
+"""Messages whose octets' whereabouts are looked up in one go."""
+
+_ROW_ITEMS: Mapping[FetchItem, tuple[bytes, Callable[[Row], object]]] = {
+    Item.UID: (b"UID %d", lambda row: row.uid),
+    Item.FLAGS: (b"FLAGS %b", lambda row: replies.flags(row.flags)),
+    Item.INTERNALDATE: (b"INTERNALDATE %b", lambda row: replies.internal_date(row.internal_date_s)),
+    Item.SIZE: (b"RFC822.SIZE %d", lambda row: row.size_octets),
+    Item.MODSEQ: (b"MODSEQ (%d)", lambda row: row.modseq),
+}
+"""What a row answers: format and value."""
+
+_DERIVED_ITEMS: Mapping[FetchItem, Callable[[Derived], bytes]] = {
+    Item.ENVELOPE: lambda derived: derived.envelope,
+    Item.BODY: lambda derived: derived.body,
+    Item.BODYSTRUCTURE: lambda derived: derived.structure,
+}
+
+_Content = BodySection | Binary | BinarySize | Preview
+"""What only the octets answer."""
+
+_WHOLE = Section()
+
+
+async def fetch(client: Client, command: Fetch, output: Output) -> Done:
+    selected = client.selected
+    if command.vanished and not client.qresync:
+        raise Bad("QRESYNC has to be enabled first")  # RFC 7162 §3.2.6
+    items = _wanted(client, command)
+    await selected.load()
+    places = selected.places(command.messages, uid=command.uid)
+    if command.changed_since is not None:
+        since = await imap_changes.since(selected, command.changed_since)
+        if command.vanished:
+            await imap_changes.tell_vanished(selected, since.vanished, _known_uids(client, command), output)
+        places = imap_changes.narrowed(selected, places, since.changed)
+    task = _Fetching(client, items, output, changed_since=command.changed_since)
+    await task.run(places)
+    return task.done(by_number=not command.uid and command.changed_since is None)
+
+
+async def tell_flags(client: Client, places: Places, output: Output, *, changed_since: int) -> None:
+    """UID, FLAGS and MODSEQ of those that have changed since."""
+    await _Fetching(client, [Item.UID, Item.FLAGS, Item.MODSEQ], output, changed_since=changed_since).run(places)
+
+
+def _wanted(client: Client, command: Fetch) -> list[FetchItem]:
+    """Each once. Raises Bad."""
+    items: list[FetchItem] = [Item.UID] if command.uid else []
+    if command.changed_since is not None:
+        items.append(Item.MODSEQ)  # RFC 7162 §3.1.4.1
+    items = list(dict.fromkeys([*items, *command.items]))
+    if Item.MODSEQ in items:
+        client.condstore = True
+    if not items or not all(
+        item in _ROW_ITEMS or item in _DERIVED_ITEMS or isinstance(item, _Content) for item in items
+    ):
+        raise Bad("FETCH has no such item here")
+    return items
+
+
+def _known_uids(client: Client, command: Fetch) -> Sequence[range]:
+    """Of the client, for VANISHED: what it named, messages that are gone too."""
+    selected = client.selected
+    last = max(selected.mailbox.uid_next - 1, selected.uids[-1] if selected.uids else 0)
+    if isinstance(command.messages, Saved):
+        return [range(uid, uid + 1) for uid in selected.saved]
+    return command.messages.ranges(last)
+
+
+class _Fetching:
+    """One FETCH."""
+
+    def __init__(
+        self, client: Client, items: Sequence[FetchItem], output: Output, *, changed_since: int | None
+    ) -> None:
+        self._client = client
+        self._selected = client.selected
+        self._items = items
+        self._output = output
+        self._changed_since = changed_since
+        self._content = [item for item in items if isinstance(item, _Content)]
+        self._needs_derived = any(item in _DERIVED_ITEMS for item in items)
+        self._sets_seen = not self._selected.read_only and any(
+            isinstance(item, BodySection | Binary) and not item.peek for item in items
+        )
+        self._needs_rows = (
+            self._sets_seen
+            or changed_since is not None
+            or any(item in _ROW_ITEMS and item is not Item.UID for item in items)
+        )
+        self._newly_seen: set[Uid] = set()
+        self._is_gone = False
+        """Some of the messages are not there any more."""
+        self._failed: Refused | None = None
+        """Some could not be read."""
+
+    async def run(self, places: Places) -> None:
+        """Raises PeerError in the middle of a message that cannot be read to its end; MailboxGone, Transient."""
+        if self._content or self._needs_derived:
+            for batch in places.batches(PLACES_AT_ONCE):
+                await self._batch(batch)
+        else:
+            for batch in places.batches(ROWS_AT_ONCE):
+                await self._rows(batch)
+
+    def done(self, *, by_number: bool) -> Done:
+        """Raises Refused when some messages could not be read."""
+        if self._failed is not None:
+            raise self._failed
+        if by_number and self._is_gone:
+            return Done("some messages are not there any more", code="EXPUNGEISSUED")
+        return Done("fetched")
+
+    # What rows answer
+
+    async def _read_rows(self, batch: Sequence[int]) -> list[tuple[int, Row]]:
+        rows = await self._selected.rows(batch)
+        self._is_gone = self._is_gone or len(rows) < len(batch)
+        numbered = self._selected.numbered(batch, rows)
+        since = self._changed_since
+        found = list(numbered) if since is None else [(number, row) for number, row in numbered if row.modseq > since]
+        if Item.FLAGS in self._items:
+            await self._client.announce({row.flags for _, row in found}, self._output)
+        return found
+
+    async def _rows(self, batch: Sequence[int]) -> None:
+        found = await self._read_rows(batch)
+        lines = self._row_lines(found)
+        for start in range(0, len(lines), LINES_AT_ONCE):
+            await self._output.send(b"".join(lines[start : start + LINES_AT_ONCE]))
+            await asyncio.sleep(0)
+
+    def _row_lines(self, found: Iterable[tuple[int, Row]]) -> list[bytes]:
+        flags = replies.flags
+        if self._items == [Item.UID, Item.FLAGS]:  # what clients ask for most
+            return [b"* %d FETCH (UID %d FLAGS %b)\r\n" % (number, row.uid, flags(row.flags)) for number, row in found]
+        formats, values = zip(*(_ROW_ITEMS[item] for item in self._items), strict=True)
+        line = b"* %d FETCH (" + b" ".join(formats) + b")\r\n"
+        return [line % (number, *[value(row) for value in values]) for number, row in found]
+
+    # What octets answer
+
+    async def _batch(self, batch: Sequence[int]) -> None:
+        selected = self._selected
+        rows: dict[Uid, Row] = {}
+        if self._needs_rows:
+            found = await self._read_rows(batch)
+            rows = {row.uid: row for _, row in found}
+            batch = [number - 1 for number, _ in found]
+            if self._sets_seen:
+                await self._set_seen(rows)
+        known = {} if self._content else self._known(batch)
+        unknown = [at for at in batch if selected.uids[at] not in known] if known else batch
+        for uid, derived in known.items():
+            await self._send(uid, rows.get(uid), None, derived)
+        await asyncio.sleep(0)
+        if unknown:
+            stored = await selected.stored(unknown)
+            self._is_gone = self._is_gone or len(stored) < len(unknown)
+            for group in imap_bodies.groups(stored):
+                await self._group({uid: stored[uid] for uid in group}, rows)
+
+    async def _set_seen(self, rows: dict[Uid, Row]) -> None:
+        """Messages whose text is sent are seen; where that cannot be kept they are sent all the same."""
+        unseen = [uid for uid, row in rows.items() if SEEN not in row.flags]
+        if not unseen:
+            return
+        try:
+            changed = await self._selected.set_flags(unseen, FlagChange.ADD, frozenset((SEEN,)))
+        except TemporaryError as error:
+            maillog.problem(what="\\Seen", error=str(error))
+            return
+        if changed.rows:
+            self._selected.told(changed.modseq, whole=True)
+            rows.update((row.uid, row) for row in changed.rows)
+            self._newly_seen.update(row.uid for row in changed.rows)
+            await self._client.announce({row.flags for row in changed.rows}, self._output)
+
+    def _known(self, batch: Sequence[int]) -> dict[Uid, Derived]:
+        """What was derived before."""
+        bodies, selected = self._client.shared.bodies, self._selected
+        found = {}
+        for at in batch:
+            uid = Uid(selected.uids[at])
+            derived = bodies.known(selected.account, selected.id, uid)
+            if derived is not None and not selected.is_gone(uid):
+                found[uid] = derived
+        return found
+
+    async def _group(self, stored: Mapping[Uid, StoredMessage], rows: Mapping[Uid, Row]) -> None:
+        bodies = self._client.shared.bodies
+        (uid, first), *others = stored.items()
+        if others or not imap_bodies.is_large(first):
+            for uid, message in zip(stored, await bodies.read(list(stored.values())), strict=True):
+                await self._send_read(uid, rows.get(uid), message)
+            await asyncio.sleep(0)
+        elif not self._needs_derived and all(_is_whole(item) for item in self._content):
+            await self._send_in_pieces(uid, rows.get(uid), first)
+        elif not self._needs_derived and all(_is_of_header(item) for item in self._content):
+            await self._send_header(uid, rows.get(uid), first)
+        else:
+            async with bodies.large(first) as message:
+                await self._send_read(uid, rows.get(uid), message)
+
+    async def _send_read(self, uid: Uid, row: Row | None, message: bytes | MailError) -> None:
+        if isinstance(message, MailError):
+            self._fail(uid, message)
+            return
+        selected = self._selected
+        derived = None
+        if self._needs_derived:
+            derived = self._client.shared.bodies.derived(selected.account, selected.id, uid, message)
+        await self._send(uid, row, _Opened(message), derived)
+
+    def _fail(self, uid: Uid, error: MailError) -> None:
+        maillog.problem(what=f"message with UID {uid} of {self._client.account.address}", error=str(error))
+        self._failed = (
+            Refused("a part has an unknown encoding", code="UNKNOWN-CTE")
+            if isinstance(error, UnknownEncoding)
+            else refusal_of(error)
+        )
+
+    async def _send(self, uid: Uid, row: Row | None, message: "_Opened | None", derived: Derived | None) -> None:
+        try:
+            items = [self._item(item, uid, row, message, derived) for item in self._items]
+        except UnknownEncoding as error:
+            self._fail(uid, error)
+            return
+        await self._output.send(replies.fetched(self._number(uid), [*items, *self._news_of(uid, row)]))
+
+    def _number(self, uid: Uid) -> int:
+        at = self._selected.place(uid)
+        assert at is not None, "what is fetched has a number"
+        return at + 1
+
+    def _news_of(self, uid: Uid, row: Row | None) -> Iterable[bytes]:
+        """What a client has not asked for, and has brought about. RFC 9051 §6.4.5, RFC 7162 §3.2.4."""
+        if uid in self._newly_seen and row is not None:
+            if Item.FLAGS not in self._items:
+                yield _row_item(Item.FLAGS, row)
+            if self._client.condstore and Item.MODSEQ not in self._items:
+                yield _row_item(Item.MODSEQ, row)
+
+    def _item(
+        self, item: FetchItem, uid: Uid, row: Row | None, message: "_Opened | None", derived: Derived | None
+    ) -> bytes:
+        """Raises UnknownEncoding."""
+        if item is Item.UID:
+            return b"UID %d" % uid
+        if item in _ROW_ITEMS:
+            assert row is not None, "rows were read for it"
+            return _row_item(item, row)
+        if isinstance(item, Item):
+            assert derived is not None, "it was derived for it"
+            return b"%b %b" % (item.value, _DERIVED_ITEMS[item](derived))
+        assert message is not None, "it was read for it"
+        return message.item(item)
+
+    async def _send_header(self, uid: Uid, row: Row | None, stored: StoredMessage) -> None:
+        """Of a large message, without the rest of it where its header is an ordinary one."""
+        beginning = b""
+        try:
+            async for piece in self._client.shared.bodies.pieces(stored, 0, PIECE_OCTETS):
+                beginning += piece
+        except (TemporaryError, PermanentError) as error:
+            self._fail(uid, error)
+            return
+        if header_end(beginning) < len(beginning):
+            await self._send(uid, row, _Opened(beginning), None)
+            return
+        async with self._client.shared.bodies.large(stored) as message:
+            await self._send_read(uid, row, message)
+
+    async def _send_in_pieces(self, uid: Uid, row: Row | None, stored: StoredMessage) -> None:
+        """Once a literal has begun, its octets follow or the connection ends."""
+        text = b"* %d FETCH (" % self._number(uid)
+        has_begun = False
+        try:
+            for number, item in enumerate(self._items):
+                text += b" " if number else b""
+                if not isinstance(item, BodySection):
+                    text += self._item(item, uid, row, None, None)
+                    continue
+                offset, length = item.partial or (0, stored.size_octets)
+                octets = max(0, min(length, stored.size_octets - offset))
+                text += item.name + b" {%d}\r\n" % octets
+                async for piece in self._client.shared.bodies.pieces(stored, offset, octets):
+                    await self._output.send(text + piece)
+                    text, has_begun = b"", True
+            await self._output.send(text + b"".join(b" " + news for news in self._news_of(uid, row)) + b")\r\n")
+        except (TemporaryError, PermanentError) as error:
+            self._fail(uid, error)
+            if has_begun:
+                raise PeerError("failed") from None
+
+
+class _Opened:
+    """The octets of a message, and its structure once it is needed."""
+
+    def __init__(self, octets: bytes) -> None:
+        self._octets = octets
+        self._tree: Part | None = None
+
+    def _structure(self) -> Part:
+        self._tree = self._tree or structure(self._octets)
+        return self._tree
+
+    def item(self, item: _Content) -> bytes:
+        """Raises UnknownEncoding."""
+        match item:
+            case BodySection(section, partial, _, name):
+                return name + b" " + _literal(self._section(section, partial))
+            case Binary(part, partial, _, name):
+                return name + b" " + _literal(sections.binary(self._octets, part, partial, self._structure()))
+            case BinarySize(part, name):
+                return name + b" %d" % (sections.binary_size(self._octets, part, self._structure()) or 0)
+            case Preview():
+                return b"PREVIEW " + quoting.string(preview(self._octets, self._structure()).encode())
+
+    def _section(self, section: Section, partial: Partial | None) -> bytes | None:
+        if section == _WHOLE:
+            return self._octets if partial is None else self._octets[partial.offset : partial.offset + partial.octets]
+        return sections.section(self._octets, section, partial, self._structure() if section.part else None)
+
+
+def _literal(octets: bytes | None) -> bytes:
+    """NUL is allowed only in a literal8. RFC 3516 §4.3."""
+    if octets is None:
+        return b"NIL"
+    literal = quoting.literal(octets)
+    return b"~" + literal if b"\0" in octets else literal
+
+
+def _row_item(item: FetchItem, row: Row) -> bytes:
+    text, value = _ROW_ITEMS[item]
+    return text % value(row)
+
+
+def _is_whole(item: _Content) -> bool:
+    return isinstance(item, BodySection) and item.section == _WHOLE
+
+
+def _is_of_header(item: _Content) -> bool:
+    return (
+        isinstance(item, BodySection)
+        and not item.section.part
+        and item.section.what in (What.HEADER, What.FIELDS, What.FIELDS_NOT)
+    )
