@@ -28,6 +28,7 @@ from maillib.protocols.imap import events, replies
 from maillib.protocols.imap.commands import (
     Authenticate,
     Command,
+    Compress,
     Copy,
     Create,
     Delete,
@@ -63,6 +64,7 @@ from maillib.sessions import (
 )
 from maillib.sessions.imap_append import Appending
 from maillib.sessions.imap_client import Client, Done, Shared
+from maillib.sessions.imap_compression import Compressed
 from maillib.sessions.imap_login import ImapLogin
 from maillib.sessions.imap_replies import Bad, MailboxGone, Refused, refusal, refusal_of
 from maillib.settings.imap import ImapSettings
@@ -85,8 +87,8 @@ class ImapSession:
     """One connection."""
 
     __slots__ = (
-        "_appending", "_client", "_clock", "_core", "_doing", "_errors", "_idle", "_login", "_login_deadline",
-        "_settings", "_shared", "_terms", "_tls", "_wake",
+        "_appending", "_client", "_clock", "_compressed", "_core", "_doing", "_errors", "_idle", "_login",
+        "_login_deadline", "_settings", "_shared", "_terms", "_tls", "_wake",
     )  # fmt: skip
 
     def __init__(
@@ -104,6 +106,8 @@ class ImapSession:
         """From the log-in on."""
         self._appending: Appending | None = None
         """While an APPEND comes in."""
+        self._compressed: Compressed | None = None
+        """From COMPRESS on."""
         self._idle: str | None = None
         """The tag of an IDLE under way."""
         self._wake: Callable[[], None] = lambda: None
@@ -133,7 +137,10 @@ class ImapSession:
         return Next.AGAIN
 
     def receive(self, data: bytes) -> None:
-        self._core.receive(data)
+        if self._compressed is None:
+            self._core.receive(data)
+        else:
+            self._compressed.deflate.receive(data)
 
     def tls_started(self) -> None:
         self._tls = True
@@ -143,10 +150,13 @@ class ImapSession:
     def goodbye(self) -> bytes | None:
         if self._appending is not None:
             return None
-        return replies.untagged("BYE", "the server is shutting down", code="UNAVAILABLE")
+        return self._last_words(replies.untagged("BYE", "the server is shutting down", code="UNAVAILABLE"))
 
     def timed_out(self) -> bytes:
-        return replies.untagged("BYE", "you have said nothing for too long")
+        return self._last_words(replies.untagged("BYE", "you have said nothing for too long"))
+
+    def _last_words(self, words: bytes) -> bytes:
+        return words if self._compressed is None else self._compressed.deflate.compress(words)
 
     async def closed(self) -> None:
         if self._appending is not None:
@@ -155,8 +165,9 @@ class ImapSession:
             self._client.unselect()
 
     async def advance(self, output: Carrier) -> Next:
+        output = self._compressed or output
         try:
-            event = self._core.next_event()
+            event = self._next_event()
         except PeerError as error:
             maillog.bad_command(command="unknown", reply=str(error))
             await self._bye(str(error), output)
@@ -169,6 +180,14 @@ class ImapSession:
             await self._bye("the selected mailbox was deleted", output)
             raise PeerError("mailbox-deleted") from None
 
+    def _next_event(self) -> events.Event | None:
+        """Raises PeerError."""
+        event = self._core.next_event()
+        while event is None and self._compressed is not None and (piece := self._compressed.deflate.next_piece()):
+            self._core.receive(piece)
+            event = self._core.next_event()
+        return event
+
     async def _bye(self, text: str, output: Output) -> None:
         await output.send(replies.untagged("BYE", text))
 
@@ -180,7 +199,7 @@ class ImapSession:
 
     # Events
 
-    async def _take(self, event: events.Event, output: Output) -> Next:
+    async def _take(self, event: events.Event, output: Carrier) -> Next:
         match event:
             case events.Tagged(tag, command):
                 return await self._serve(tag, command, output)
@@ -233,7 +252,7 @@ class ImapSession:
                 self._core.refuse_literal()
             await self._refuse(appending.tag, "APPEND", error, output)
 
-    async def _serve(self, tag: str, command: Command, output: Output) -> Next:
+    async def _serve(self, tag: str, command: Command, output: Carrier) -> Next:
         if isinstance(command, Login | Authenticate):
             await self._go_on(tag, lambda: self._begin_login(tag, command), output)
             return Next.AGAIN
@@ -245,6 +264,9 @@ class ImapSession:
                 return Next.CLOSE
             if command is Plain.STARTTLS:
                 return await self._start_tls(tag, output)
+            if isinstance(command, Compress):
+                await self._compress(tag, command, output)
+                return Next.AGAIN
             if command is Plain.IDLE:
                 await self._begin_idle(tag, self._logged_in(), output)
                 return Next.AGAIN
@@ -274,7 +296,7 @@ class ImapSession:
         client = self._client
         if client is not None:
             self._errors = 0
-            if client.has_selected and (done.has_changed or client.has_news):
+            if client.has_selected and (done.has_changed or client.has_news or client.selected.owes(expunges=expunges)):
                 await self._tell_news(client, output, expunges=expunges)
         code = done.code
         if code is None and done.tells_modseq and client is not None and client.condstore:
@@ -315,11 +337,22 @@ class ImapSession:
         if client.has_selected:
             await self._tell_news(client, output, expunges=True)
 
+    async def _compress(self, tag: str, command: Compress, carrier: Carrier) -> None:
+        """RFC 4978 §3. What has come behind the command is compressed already."""
+        self._logged_in()
+        if command.mechanism != "DEFLATE":
+            raise Refused(f"{command.mechanism} is not spoken here")
+        if self._compressed is not None:
+            raise Refused("compression is on already", code="COMPRESSIONACTIVE")
+        await carrier.send(replies.tagged(tag, "OK", "compressed from here on"))
+        self._compressed = Compressed(carrier)
+        self._compressed.deflate.receive(self._core.take_rest())
+
     # Before the log-in
 
     def _capabilities(self) -> list[str]:
         if self._client is not None:
-            return imap_capabilities.after_login(self._settings)
+            return imap_capabilities.after_login(self._settings, may_compress=self._compressed is None)
         return imap_capabilities.before_login(may_log_in=self._may_log_in, may_start_tls=self._may_start_tls)
 
     @property

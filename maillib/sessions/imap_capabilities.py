@@ -31,8 +31,9 @@ def before_login(*, may_log_in: bool, may_start_tls: bool) -> list[str]:
     return words
 
 
-def after_login(settings: ImapSettings) -> list[str]:
-    return [*_ALWAYS, *_AFTER_LOGIN, f"APPENDLIMIT={settings.max_message_size}"]
+def after_login(settings: ImapSettings, *, may_compress: bool) -> list[str]:
+    words = [*_ALWAYS, *_AFTER_LOGIN, f"APPENDLIMIT={settings.max_message_size}"]
+    return [*words, "COMPRESS=DEFLATE"] if may_compress else words
 
 
 async def enable(client: Client, names: Iterable[str], output: Output) -> Done:
