@@ -40,6 +40,9 @@ _DATE_TIME = re.compile(
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH_NUMBERS = {month.upper().encode(): number for number, month in enumerate(MONTHS, 1)}
 
+_MAX_FLAG = 255
+"""Octets of a keyword. Each message that has it, and each listing, carries them."""
+
 _SYSTEM_FLAGS = {
     flag.upper(): flag for flag in ("\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "\\Recent")
 }
@@ -178,6 +181,8 @@ class Arguments:
     def flag(self) -> str:
         """Any flag or keyword, \\Recent too. RFC 9051 §2.3.2."""
         flag = self._need(_FLAG, "a flag is missing").decode("ascii")
+        if len(flag) > _MAX_FLAG:
+            raise Malformed("a keyword is too long", code="LIMIT")
         if flag.startswith("\\"):
             known = _SYSTEM_FLAGS.get(flag.upper())
             if known is None:

@@ -277,6 +277,11 @@ def test_search_strings_are_of_their_charset() -> None:
     assert refused(b"a SEARCH CHARSET UTF-8 SUBJECT {1}\r\n\xe4").code is None
 
 
+def test_long_keyword() -> None:
+    """It is answered NO: nothing is wrong with it but its length."""
+    assert refused("a STORE 1 FLAGS " + "x" * 256).code == "LIMIT"
+
+
 @pytest.mark.parametrize("charset", ["klingon", "idna", "punycode", "rot13", "unicode_escape", "x" * 5000])
 def test_unknown_charset(charset: str) -> None:
     """It is answered NO, with those that are known to all; codecs that are no charsets are unknown."""
