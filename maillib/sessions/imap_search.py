@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from maillib.dialog import Output
+from maillib.errors import MailError
 from maillib.ports.index import ModSeq, Uid
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.commands import Search, SearchReturn
@@ -25,12 +26,15 @@ async def search(client: Client, tag: str, command: Search, output: Output) -> D
     selected = client.selected
     await selected.load()
     returns = command.returns
-    if returns is not None and SearchReturn.SAVE in returns:
-        selected.saved = ()  # also when the search fails. RFC 5182 §2.1
     tells_modseq = any(isinstance(leaf, ModSeqFrom) for leaf in leaves(command.key))
     if tells_modseq:
         client.condstore = True
-    found = [Found(number, row.uid, row.modseq) async for number, row in matching(client, command.key)]
+    try:
+        found = [Found(number, row.uid, row.modseq) async for number, row in matching(client, command.key)]
+    except MailError:
+        if returns is not None and SearchReturn.SAVE in returns:
+            selected.saved = ()  # RFC 5182 §2.1
+        raise
     if returns is None and not client.rev2:
         numbers = [one.uid if command.uid else one.number for one in found]
         modseq = max((one.modseq for one in found), default=None) if tells_modseq else None

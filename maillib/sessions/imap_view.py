@@ -81,6 +81,10 @@ class Selected:
         self._own: set[ModSeq] = set()
         """Changes of flags above `modseq` that were told as the answer to a command."""
 
+    def owes(self, *, expunges: bool) -> bool:
+        """Something is known that the client is to be told; `expunges`: that messages have gone may be told, too."""
+        return bool(self._arrived or (expunges and self._gone))
+
     # Numbers
 
     @property
