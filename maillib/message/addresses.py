@@ -11,10 +11,9 @@ from maillib.message.content import comment_end, unescaped
 
 _ATOM = rb"[^\x00- \"(),:;<>@\[\\\]\x7f]"
 _USUAL = re.compile(
-    rb"\s*+(?:(?:\"([^\"\\]*+)\"|(" + _ATOM + rb"++(?: " + _ATOM + rb"++)*+))\s*+)?"
-    rb"<([^\x00- \"(),:;<>@\[\\\]\x7f]++)@([^\x00- \"(),:;<>@\[\\\]\x7f]++)>\s*+(?:,|$)"
+    rb"\s*+(?:(?:(?:\"([^\"\\]*+)\"|(%b++(?: %b++)*+))\s*+)?<(%b++)@(%b++)>|(%b++)@(%b++))\s*+(?:,|\Z)" % ((_ATOM,) * 6)
 )
-"""`Name <local@domain>`, as nearly all are: only to be fast."""
+"""`Name <local@domain>` or `local@domain`, as nearly all are: only to be fast."""
 
 _TOKEN = re.compile(
     rb"(?P<space>\s++)|(?P<special>[,:;<>@.()])"
@@ -42,7 +41,7 @@ def addresses(value: bytes) -> tuple[EnvelopeAddress, ...]:
     found: list[EnvelopeAddress] = []
     position = 0
     while match := _USUAL.match(value, position):
-        found.append(EnvelopeAddress(match[1] or match[2] or None, None, match[3], match[4]))
+        found.append(EnvelopeAddress(match[1] or match[2] or None, None, match[3] or match[5], match[4] or match[6]))
         position = match.end()
     if position < len(value):
         _Reader(value, position, found).read()

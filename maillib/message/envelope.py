@@ -36,22 +36,22 @@ _LISTS = frozenset({b"from", b"sender", b"reply-to", b"to", b"cc", b"bcc"})
 def envelope(header: bytes) -> Envelope:
     """Of the message with this header."""
     texts: dict[bytes, bytes] = {}
-    lists: dict[bytes, Addresses] = {}
+    lists: dict[bytes, list[EnvelopeAddress]] = {name: [] for name in _LISTS}
     for name, value in of_names(header, _TEXTS | _LISTS):
         if name in _TEXTS:
             texts[name] = value
         else:
-            lists[name] = lists.get(name, ()) + addresses(value)
-    author = lists.get(b"from", ())
+            lists[name] += addresses(value)
+    author = tuple(lists[b"from"])
     return Envelope(
         date=texts.get(b"date"),
         subject=texts.get(b"subject"),
         from_=author,
-        sender=lists.get(b"sender") or author,
-        reply_to=lists.get(b"reply-to") or author,
-        to=lists.get(b"to", ()),
-        cc=lists.get(b"cc", ()),
-        bcc=lists.get(b"bcc", ()),
+        sender=tuple(lists[b"sender"]) or author,
+        reply_to=tuple(lists[b"reply-to"]) or author,
+        to=tuple(lists[b"to"]),
+        cc=tuple(lists[b"cc"]),
+        bcc=tuple(lists[b"bcc"]),
         in_reply_to=texts.get(b"in-reply-to"),
         message_id=texts.get(b"message-id"),
     )
