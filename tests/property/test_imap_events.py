@@ -149,8 +149,8 @@ def test_pieces_raise_nothing_else(octets: bytes) -> None:
         Arguments.nstring,
         Arguments.text,
         Arguments.list_mailbox,
-        Arguments.date,
-        Arguments.date_time,
+        Arguments.day,
+        Arguments.moment,
     ):
         try:
             piece(Arguments(octets))

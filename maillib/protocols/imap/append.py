@@ -59,7 +59,7 @@ def _message(arguments: Arguments, literal: Announced) -> AppendMessage:
         flags = arguments.flags()
         arguments.space()
     if arguments.next_is(b'"'):
-        date = arguments.date_time()
+        date = arguments.moment()
         arguments.space()
     utf8 = arguments.take_word(b"UTF8")
     if utf8:

@@ -257,7 +257,7 @@ class Arguments:
 
     # Dates
 
-    def date(self) -> date:
+    def day(self) -> date:
         """RFC 9051 §9, date."""
         match = self.take_match(_DATE)
         if match is None:
@@ -267,7 +267,7 @@ class Arguments:
         except ValueError:
             raise Malformed("there is no such day") from None
 
-    def date_time(self) -> datetime:
+    def moment(self) -> datetime:
         """RFC 9051 §9, date-time."""
         match = self.take_match(_DATE_TIME)
         if match is None:
@@ -281,7 +281,7 @@ class Arguments:
                 int(day),
                 int(hour),
                 int(minute),
-                min(int(second), 59),  # a leap second
+                59 if second == b"60" else int(second),  # datetime knows no leap seconds
                 tzinfo=timezone(-away if sign == b"-" else away),
             )
             moment.timestamp()

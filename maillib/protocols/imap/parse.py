@@ -6,7 +6,7 @@ Nothing of what was sent is quoted in an error: it could be a password.
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Literal
+from typing import Literal, NoReturn
 
 from maillib.protocols.imap import parse_fetch, parse_mailboxes, parse_search
 from maillib.protocols.imap.arguments import Arguments, utf8
@@ -124,8 +124,9 @@ def _compress(arguments: Arguments) -> Compress:
 # Messages
 
 
-def _append(arguments: Arguments) -> Command:
-    raise Malformed("APPEND takes a mailbox and messages as literals")  # with them it does not come here
+def _append(_arguments: Arguments) -> NoReturn:
+    """With messages, and after log-in, an APPEND does not come here."""
+    raise Malformed("APPEND takes a mailbox and messages as literals")
 
 
 def _store(arguments: Arguments, *, uid: bool = False) -> Store:

@@ -189,7 +189,7 @@ class _Keys:
         return keys.Not(self.keyword())
 
     def dated(self, what: DateOf, when: When) -> Key:
-        return keys.Dated(what, when, self._arguments.date())
+        return keys.Dated(what, when, self._arguments.day())
 
     def larger(self) -> Key:
         return keys.Larger(self._arguments.number64())

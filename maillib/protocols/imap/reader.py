@@ -84,7 +84,7 @@ class Reader:
     def line(self, limit: int) -> bytes | None:
         """The next line, without its end; None: it has not come yet.
 
-        Raises LineTooLong and stays where it is: `pass_over_line` gets behind it.
+        Raises LineTooLong and stays where it is: `rest_of_line` gets past it.
         """
         start = self._at
         end = self._buffer.find(b"\n", max(start, self._searched))

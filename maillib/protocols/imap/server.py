@@ -50,6 +50,7 @@ class ImapServer:
         "_done_is_next",
         "_events",
         "_has_broken",
+        "_is_held_back",
         "_is_refused",
         "_logged_in",
         "_reader",
@@ -64,7 +65,9 @@ class ImapServer:
         self._waits = False
         """The client waits for `go_ahead`."""
         self._is_refused = False
-        """So is the message that was announced last."""
+        """So is the message that was announced last ..."""
+        self._is_held_back = False
+        """... before its client was told to send it."""
         self._answers_command: str | None = None
         """Tag of the AUTHENTICATE that the next line belongs to."""
         self._done_is_next: str | None = None
@@ -106,8 +109,9 @@ class ImapServer:
         """The message that was announced, or what is still to come of it, is not wanted: the rest of the APPEND is
         passed over. The session answers NO; a client that waits takes that for an answer, too. RFC 9051 §4.3.
         """
-        self._waits = False
+        self._is_held_back = self._waits
         self._is_refused = True
+        self._waits = False
 
     def expect_answer(self, tag: str) -> None:
         """The next line answers a challenge of the AUTHENTICATE with this tag."""
@@ -262,8 +266,7 @@ class ImapServer:
                 left -= len(piece)
                 yield AppendData(piece) if piece else None
             if self._is_refused:
-                comes_anyway = not literal.waits or left < literal.octets
-                yield from self._pass_over(Announced(left, waits=not comes_anyway, binary=False))
+                yield from self._pass_over(Announced(left, waits=self._is_held_back, binary=literal.binary))
                 return
             line = yield from self._line(self._limit)
             following = announced(line)

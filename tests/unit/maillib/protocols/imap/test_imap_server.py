@@ -164,6 +164,15 @@ def test_refused_message_that_comes_anyway() -> None:
     assert told(core, b"") == [NOOP]
 
 
+def test_message_refused_after_all() -> None:
+    """Once its client was told to send it, it comes, and is passed over."""
+    core = server()
+    told(core, b"a APPEND x {6}\r\n")
+    core.go_ahead()
+    core.refuse_literal()
+    assert told(core, b"NOOP\r\n\r\nn NOOP\r\n") == [NOOP]
+
+
 @pytest.mark.parametrize("announced", [b"{9}", b"{9+}"])
 def test_message_refused_in_the_middle(announced: bytes) -> None:
     """What is still to come of it is passed over, whether the client has waited or not."""
@@ -181,6 +190,7 @@ def test_message_refused_in_the_middle(announced: bytes) -> None:
         b"a APPEND x (\\Shiny) {3+}\r\nabc\r\n",
         b'a APPEND x "31-Feb-2000 00:00:00 +0000" {3+}\r\nabc\r\n',
         b'a APPEND x "31-Jan-2000 00:00:00 +9900" {3+}\r\nabc\r\n',
+        b'a APPEND x "31-Jan-2000 00:00:61 +0000" {3+}\r\nabc\r\n',
         b"a APPEND x UTF8 ({3+}\r\nabc)\r\n",
         b"a APPEND x y {3+}\r\nabc\r\n",
         b"a APPEND &x {3+}\r\nabc\r\n",
