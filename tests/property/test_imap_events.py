@@ -1,19 +1,20 @@
 """IMAP and any octets: cuts change nothing, nothing is raised but our errors, and what is written is what is read."""
 
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from maillib.errors import PeerError
-from maillib.protocols.imap import names
-from maillib.protocols.imap.arguments import Arguments
+from maillib.protocols.imap import names, quoting, replies
+from maillib.protocols.imap.arguments import MONTHS, Arguments
 from maillib.protocols.imap.commands import Authenticate, Command, Plain
 from maillib.protocols.imap.errors import Malformed
 from maillib.protocols.imap.events import AppendData, AppendMessage, Event, LiteralAnnounced, Tagged
 from maillib.protocols.imap.sequences import SequenceSet, of_numbers, parse_set
 from maillib.protocols.imap.server import ImapServer
-from tests.support.imap_commands import STRINGS, Strings, Written, any_command, sequence_sets, texts
+from tests.support.imap_commands import STRINGS, Strings, Written, any_command, flag_lists, sequence_sets, texts
 
 WORDS = [
     *b"a A1 NOOP LOGIN AUTHENTICATE PLAIN IDLE DONE APPEND INBOX FETCH UID 1:* BODY[] FLAGS SEARCH OR NOT".split(),
@@ -156,3 +157,23 @@ def test_pieces_raise_nothing_else(octets: bytes) -> None:
             piece(Arguments(octets))
         except Malformed:
             pass
+
+
+@given(texts, flag_lists, st.booleans())
+def test_what_the_server_says_can_be_read(text: str, flags: tuple[str, ...], utf8: bool) -> None:
+    """Names, strings and flags that the server writes are what a reader of the grammar finds."""
+    assert Arguments(replies.mailbox(text, utf8=utf8), utf8_names=utf8).mailbox() == text
+    assert Arguments(quoting.string(text.encode())).string() == text.encode()
+    assert Arguments(quoting.nstring(text.encode())).nstring() == text.encode()
+    assert Arguments(quoting.astring(text)).text() == text
+    assert set(Arguments(replies.flags(frozenset(flags))).flags()) == set(flags)
+
+
+@given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)), st.integers(-1439, 1439))
+def test_an_internal_date_comes_back(moment: datetime, zone_minutes: int) -> None:
+    """To the second, whatever zone it came with."""
+    seconds = int(moment.replace(microsecond=0, tzinfo=UTC).timestamp())
+    assert Arguments(replies.internal_date(seconds)).moment().timestamp() == seconds
+    there = datetime.fromtimestamp(seconds, timezone(timedelta(minutes=zone_minutes)))
+    written = f'"{there.day:2}-{MONTHS[there.month - 1]}-{there.year:04} {there:%H:%M:%S %z}"'
+    assert Arguments(written.encode()).moment() == there

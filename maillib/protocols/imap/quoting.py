@@ -7,11 +7,12 @@ MAX_QUOTED = 1000
 
 _ATOM = re.compile(rb"[!#$&'+,\-./0-9:;<=>?@A-Z\[\]^_`a-z|}~]+")
 _QUOTABLE = re.compile(rb"[\x01-\x09\x0b\x0c\x0e-\x7f]*")
+_QUOTABLE_UTF8 = re.compile(rb"[^\0\r\n]*")
 
 
-def string(text: bytes) -> bytes:
-    """Quoted where ASCII alone allows it, else a literal."""
-    if len(text) <= MAX_QUOTED and _QUOTABLE.fullmatch(text):
+def string(text: bytes, *, utf8: bool = False) -> bytes:
+    """Quoted where that is allowed, else a literal. `utf8`: the reader takes UTF-8, which `text` is. RFC 6855 §3."""
+    if len(text) <= MAX_QUOTED and (_QUOTABLE_UTF8 if utf8 else _QUOTABLE).fullmatch(text):
         return b'"' + text.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
     return literal(text)
 

@@ -57,7 +57,7 @@ def mailbox(name: str, *, utf8: bool) -> bytes:
     encoded = names.encode(name, utf8=utf8)
     if encoded.isascii():
         return astring(encoded.decode("ascii"))
-    return b'"' + encoded.replace(b"\\", b"\\\\").replace(b'"', b'\\"') + b'"'
+    return string(encoded, utf8=True)
 
 
 @lru_cache(maxsize=4096)
