@@ -83,7 +83,7 @@ def _addresses(name: str, service: Mapping[str, Plain]) -> Iterator[tuple[Where,
 
 
 def _users(document: Document, services: Mapping[str, dict[str, Plain]]) -> Iterator[Problem]:
-    """smtp, spool and pop link and read one another's files: one user owns them all."""
+    """The services link and read one another's files: one user owns them all."""
     users = {name: service.get("user") for name, service in services.items()}
     known = [(name, user) for name, user in users.items() if user is None or is_user_name(user)]
     for name, user in known[1:]:

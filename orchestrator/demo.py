@@ -16,6 +16,9 @@ from orchestrator.admin.accounts_file import Declaration
 from orchestrator.cli import accounts
 from orchestrator.spec import Spec
 
+_READING = (("imap", "imap", '"/INBOX;MAILINDEX=1"'), ("pop", "pop3", "/1"))
+"""Protocols to read by, with the scheme of a URL, and the place of the first message there."""
+
 
 def main() -> int:
     spec, declared = accounts.read(Path("services.yaml"))
@@ -51,10 +54,15 @@ def _password_files(declaration: Declaration | None) -> Iterator[tuple[str, Path
 
 
 def lines(wanted: Spec, declaration: Declaration | None) -> str:
-    """For a person with curl; empty where the spec has no account, submission or pop listener to show."""
+    """For a person with curl; empty where the spec has no account, or no listener to send or to read by."""
     account = next(_password_files(declaration), None)
-    submission, pop = _listener(wanted, "smtp", "submission"), _listener(wanted, "pop", None)
-    if account is None or submission is None or pop is None:
+    submission = _listener(wanted, "smtp", "submission")
+    reading = [
+        (scheme, place, listener)
+        for protocol, scheme, place in _READING
+        if (listener := _listener(wanted, protocol, None)) is not None
+    ]
+    if account is None or submission is None or not reading:
         return ""
     address, file = account
     authority = _short(wanted.state_dir / "tls" / "ca.pem")
@@ -67,7 +75,7 @@ def lines(wanted: Spec, declaration: Declaration | None) -> str:
             f"  printf '{mail}' | curl -sS {login} {_url('smtp', submission)} "
             f"--mail-from {address} --mail-rcpt {address} --upload-file -",
             "Read it:",
-            f"  curl -sS {login} {_url('pop3', pop)}/1",
+            *(f"  curl -sS {login} {_url(scheme, listener)}{place}" for scheme, place, listener in reading),
         ]
     )
 

@@ -42,13 +42,15 @@ _TITLES = {
     "FileReference": "tls.private_key",
     "SmtpService": "services.NAME, protocol smtp",
     "SpoolService": "services.NAME, protocol spool",
+    "ImapService": "services.NAME, protocol imap",
     "PopService": "services.NAME, protocol pop",
     "SmtpListener": "listen, protocol smtp",
-    "Listener": "listen, protocol pop",
+    "Listener": "listen, protocols imap and pop",
     "Stop": "stop",
     "Limits": "limits",
     "SmtpSettings": "settings, protocol smtp",
     "SpoolSettings": "settings, protocol spool",
+    "ImapSettings": "settings, protocol imap",
     "PopSettings": "settings, protocol pop",
 }
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
 
 from maillib.settings.change import Change
+from maillib.settings.imap import ImapSettings
 from maillib.settings.pop import PopSettings
 from maillib.settings.service import Limits, Stop
 from maillib.settings.smtp import SmtpSettings
@@ -47,7 +48,7 @@ class SmtpListener(Listener):
 class Service(Model):
     """What every service has, whatever its protocol."""
 
-    protocol: Literal["smtp", "spool", "pop"]
+    protocol: Literal["smtp", "spool", "imap", "pop"]
     """What it speaks."""
     enabled: bool = True
     """`false`: drained, stopped and listed as off; its data stays."""
@@ -83,6 +84,17 @@ class SpoolService(Service):
     """The protocol's own."""
 
 
+class ImapService(Service):
+    """Lets users keep their mail here, and read it wherever they are. RFC 9051, RFC 3501."""
+
+    protocol: Literal["imap"]
+    """What it speaks."""
+    listen: Annotated[list[Listener], Field(min_length=1)]
+    """Where it listens."""
+    settings: Annotated[ImapSettings, Settings()] = ImapSettings()
+    """The protocol's own."""
+
+
 class PopService(Service):
     """Lets users fetch their mail. RFC 1939."""
 
@@ -101,9 +113,14 @@ class UnknownService(Service):
     settings: object = None
 
 
-AnyService = SmtpService | SpoolService | PopService
+AnyService = SmtpService | SpoolService | ImapService | PopService
 
-SERVICES: dict[str, type[AnyService]] = {"smtp": SmtpService, "spool": SpoolService, "pop": PopService}
+SERVICES: dict[str, type[AnyService]] = {
+    "smtp": SmtpService,
+    "spool": SpoolService,
+    "imap": ImapService,
+    "pop": PopService,
+}
 """Protocol to the model of its services."""
 
 

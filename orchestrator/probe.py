@@ -22,8 +22,11 @@ _MAX_GREETING_OCTETS = 4096
 _FOR_MYSELF = b"PROXY UNKNOWN\r\n"
 """What a balancer says when it connects on nobody's behalf. PROXY protocol §2.1."""
 
-_GREETINGS = {"smtp": b"220", "pop": b"+OK"}
+_GREETINGS = {"smtp": b"220", "imap": b"* OK", "pop": b"+OK"}
 """Protocol to what its first line begins with. Protocols without listeners have none."""
+
+_LEAVES = {"smtp": b"QUIT\r\n", "imap": b"- LOGOUT\r\n", "pop": b"QUIT\r\n"}
+"""Protocol to how a client takes its leave."""
 
 
 class ProbeFailed(TemporaryError):
@@ -56,7 +59,7 @@ def probe(protocol: str, listener: Listener) -> None:
             greeting = _first_line(stream)
             if not greeting.startswith(_GREETINGS[protocol]):
                 raise ProbeFailed(f"{listener.address} greets with {greeting.decode(errors='replace').strip()!r}")
-            stream.sendall(b"QUIT\r\n")
+            stream.sendall(_LEAVES[protocol])
             _first_line(stream)
     except OSError as error:
         raise ProbeFailed(f"{listener.address}: {error.strerror or error}") from None

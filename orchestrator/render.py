@@ -50,6 +50,7 @@ KEEP = LogFiles()
 _STOPS = {
     "smtp": "connections refused at once, open sessions go on until stop.drain has passed, then 421",
     "spool": "nothing new is taken, deliveries go on until stop.drain has passed, the rest stays queued",
+    "imap": "connections refused at once, open sessions go on until stop.drain has passed, then BYE",
     "pop": "connections refused at once, open sessions go on until stop.drain has passed, then -ERR",
 }
 """Protocol to what a stop does."""

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from maillib.errors import ConfigError
 from maillib.settings.base import Json, Octets, Range, Seconds, load
 from maillib.settings.change import Change, at
+from maillib.settings.imap import ImapSettings
 from maillib.settings.pop import PopSettings
 from maillib.settings.smtp import SmtpSettings
 from maillib.settings.spool import SpoolSettings
@@ -25,9 +26,14 @@ _RESERVED_FILES = 64
 _FILES_EACH = 2
 """A connection's: its socket, and the message that it writes or reads."""
 
-AnySettings = SmtpSettings | SpoolSettings | PopSettings
+AnySettings = SmtpSettings | SpoolSettings | ImapSettings | PopSettings
 
-SETTINGS: dict[str, type[AnySettings]] = {"smtp": SmtpSettings, "spool": SpoolSettings, "pop": PopSettings}
+SETTINGS: dict[str, type[AnySettings]] = {
+    "smtp": SmtpSettings,
+    "spool": SpoolSettings,
+    "imap": ImapSettings,
+    "pop": PopSettings,
+}
 """Protocol name to the class of its `settings`."""
 
 
@@ -103,7 +109,7 @@ class ServiceCommon:
     """What every service has, whatever its protocol. Everything is resolved, all paths are absolute."""
 
     name: str
-    protocol: Annotated[Literal["smtp", "spool", "pop"], Change.RESTART]
+    protocol: Annotated[Literal["smtp", "spool", "imap", "pop"], Change.RESTART]
     hostname: Annotated[str, Change.RELOAD]
     state_dir: str
     run_dir: str

@@ -178,6 +178,8 @@ class Conversation(Protocol):
 
     doing: str
     """What `linger` leaves half done: `DATA`."""
+    lingering_clients: int
+    """How many connections that takes."""
 
     def talk(self, scene: Scene, service: ServiceConfig, report: Report) -> None:
         """Whatever a client does with the service, listener by listener, step by step."""

@@ -84,6 +84,7 @@ class Pop:
     """Speaks with services of protocol pop."""
 
     doing = "RETR"
+    lingering_clients = 1
 
     def talk(self, scene: Scene, service: ServiceConfig, report: Report) -> None:
         for listener in service.listen:

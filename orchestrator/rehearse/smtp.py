@@ -89,6 +89,7 @@ class Smtp:
     """Speaks with services of protocol smtp."""
 
     doing = "DATA"
+    lingering_clients = 1
 
     def talk(self, scene: Scene, service: ServiceConfig, report: Report) -> None:
         for listener in service.listen:

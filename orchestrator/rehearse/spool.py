@@ -9,6 +9,7 @@ class Spool:
     """Deals with services of protocol spool."""
 
     doing = "delivery"
+    lingering_clients = 0
 
     def talk(self, scene: Scene, service: ServiceConfig, report: Report) -> None:
         with report.part(service.name) as part, part.step("delivers what is queued"):

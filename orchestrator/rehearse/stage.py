@@ -19,13 +19,14 @@ from orchestrator import certificates, generation, holds, operate, probe
 from orchestrator.place import Place
 from orchestrator.rehearse import smtp
 from orchestrator.rehearse.conversation import Conversation, Guests, Lingering, Scene
+from orchestrator.rehearse.imap import Imap
 from orchestrator.rehearse.pop import Pop
 from orchestrator.rehearse.report import SUITE, Report, Unexpected
 from orchestrator.rehearse.smtp import Smtp
 from orchestrator.rehearse.spool import Spool
 from orchestrator.supervisor import Supervisor
 
-CONVERSATIONS: Mapping[str, Conversation] = {"smtp": Smtp(), "spool": Spool(), "pop": Pop()}
+CONVERSATIONS: Mapping[str, Conversation] = {"smtp": Smtp(), "spool": Spool(), "imap": Imap(), "pop": Pop()}
 """By protocol, in the order in which mail passes them."""
 
 BY = "postroom rehearse"
@@ -37,8 +38,6 @@ _SHORTEST_DRAIN_S = 10.0
 """A stop and a start take less, also on a busy machine."""
 _ANSWER_S = 5.0
 """How long a master, or the system, may take to answer."""
-_CONNECTIONS = 2
-"""The session that goes on, and the next one."""
 _BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
 
 
@@ -127,7 +126,7 @@ class Stage:
             conversation = CONVERSATIONS[service.protocol]
             title = f"is in the middle of {conversation.doing} before {before}"
             with self.report.part(name) as part:
-                if why := _cannot_linger(service):
+                if why := _cannot_linger(service, conversation.lingering_clients):
                     part.skip(title, why)
                     continue
                 with part.step(title):
@@ -171,12 +170,12 @@ def _takes_connections(listener: Listener) -> bool:
     return True
 
 
-def _cannot_linger(service: ServiceConfig) -> str | None:
-    """Why no session of this service could live through a stop while others begin; None: one could."""
+def _cannot_linger(service: ServiceConfig, clients: int) -> str | None:
+    """Why no `clients` of this service could live through a stop while others begin; None: one could."""
     if service.stop.drain < _SHORTEST_DRAIN_S:
         return f"stop.drain gives it {service.stop.drain:g} s"
-    if min(service.limits.connections, service.limits.connections_per_ip) < _CONNECTIONS:
-        return "its limits allow no second connection"
+    if min(service.limits.connections, service.limits.connections_per_ip) <= clients:
+        return f"its limits allow no {clients + 1} connections"
     return None
 
 

@@ -40,6 +40,13 @@ class Wire:
             raise Unexpected("an answer", f"{shown(line)}, and the end of the connection" if line else "its end")
         return line
 
+    def take(self, octets: int) -> bytes:
+        """Exactly so many, whatever is in them."""
+        taken = self._file.read(octets)
+        if len(taken) < octets:
+            raise Unexpected(f"{octets} octets", f"{len(taken)}, and the end of the connection")
+        return taken
+
     def ended(self) -> bool:
         """Wait for the other side to close: whether it does."""
         return not self._file.readline(_LONGEST_LINE)

@@ -28,7 +28,7 @@ def test_shipped_file() -> None:
     found = spec.read(ROOT / "services.yaml")
     assert {
         name: [listener.port for listener in service.config.listen] for name, service in found.services.items()
-    } == {"pop": [2110, 2995], "smtp": [2525, 2587, 2465], "spool": []}
+    } == {"imap": [2143, 2993], "pop": [2110, 2995], "smtp": [2525, 2587, 2465], "spool": []}
     assert all(
         listener.host == "127.0.0.1" for service in found.services.values() for listener in service.config.listen
     )
