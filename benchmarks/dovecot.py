@@ -1,4 +1,4 @@
-"""A private Dovecot beside ours, for comparison: POP on a Maildir, its own configuration, under a scratch folder.
+"""A private Dovecot beside ours, for comparison: POP and IMAP, its own configuration, under a scratch folder.
 
 Tuned as its manual advises for many short sessions: log-in processes that serve many connections, mail processes that
 serve many sessions one after another, the authentication cache on and the password in clear, so that no log-in costs
@@ -16,13 +16,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from benchmarks.suite import HOST, LIMIT_S, PASSWORD, USER, free_ports
 
 DOVECOT = shutil.which("dovecot", path=os.environ.get("PATH", "") + ":/usr/sbin")
 
 CONFIGURATION = """
-protocols = pop3
+protocols = pop3 imap
 listen = {host}
 base_dir = {folder}/run
 state_dir = {folder}/state
@@ -31,9 +32,10 @@ ssl = no
 disable_plaintext_auth = no
 default_login_user = dovenull
 default_internal_user = dovecot
-default_client_limit = 1200
+default_client_limit = 5000
+mail_max_userip_connections = 5000
 first_valid_uid = 1
-mail_location = maildir:{folder}/mail
+mail_location = {location}:{folder}/mail
 mail_fsync = optimized
 auth_mechanisms = plain
 auth_cache_size = 10M
@@ -60,7 +62,30 @@ service pop3 {{
   service_count = 1000
   process_min_avail = 1
 }}
+service imap-login {{
+  service_count = 0
+  process_min_avail = 1
+  inet_listener imap {{
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+service imap {{
+  service_count = 1000
+  process_min_avail = 4
+  process_limit = 3000
+}}
+namespace inbox {{
+  inbox = yes
+  separator = /
+}}
 """
+
+
+Location = Literal["maildir", "sdbox"]
+"""How it keeps mail; only a Maildir can be filled with files."""
 
 
 def missing() -> str | None:
@@ -73,9 +98,9 @@ def missing() -> str | None:
 class Dovecot:
     """One that runs, with one user."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, location: Location) -> None:
         self.folder = folder
-        (self.pop_port,) = free_ports(1)
+        self.pop_port, self.imap_port = free_ports(2)
         self._owner = pwd.getpwnam("mail")
         self._new = folder / "mail/new"
         self._new.mkdir(parents=True)
@@ -83,7 +108,13 @@ class Dovecot:
         (folder / "users").write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
         (folder / "dovecot.conf").write_text(
             CONFIGURATION.format(
-                folder=folder, host=HOST, port=self.pop_port, uid=self._owner.pw_uid, gid=self._owner.pw_gid
+                folder=folder,
+                host=HOST,
+                port=self.pop_port,
+                imap_port=self.imap_port,
+                location=location,
+                uid=self._owner.pw_uid,
+                gid=self._owner.pw_gid,
             )
         )
 
@@ -125,11 +156,11 @@ class Dovecot:
 
 
 @contextlib.contextmanager
-def running(messages: int, octets: bytes) -> Iterator[Dovecot]:
+def running(messages: int = 0, octets: bytes = b"", *, location: Location = "maildir") -> Iterator[Dovecot]:
     """A Dovecot that is up, with so many copies of a message in the maildrop; stopped and gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="dovecot-bench-") as folder:
         Path(folder).chmod(0o755)  # its processes are not root
-        dovecot = Dovecot(Path(folder))
+        dovecot = Dovecot(Path(folder), location)
         dovecot.fill(messages, octets)
         dovecot.start()
         try:

@@ -1,6 +1,7 @@
-"""How much memory does each idle TLS connection take?
+"""How much memory does each idle connection take?
 
-Clients connect, shake hands and hear the greeting, or invite TLS by STARTTLS; then they say nothing more. What the
+Clients connect, shake hands and hear the greeting, or invite TLS by STARTTLS; those of IMAP log in, select INBOX and
+begin IDLE; then they say nothing more. What the
 whole suite takes then is compared with what it took before. The clients are a process of their own.
 """
 
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     for name in CLIENTS:
         with suite.running(options.processes) as ours:
             supervisord = processes.parent(next(iter(ours.pids().values())))
-            port = ours.pops_port if name == "pop" else ours.starttls_port
+            port = _port(ours, name)
             before = _pss(supervisord)
             with subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.idle_connections", name, str(port), str(options.connections)],
@@ -36,11 +37,10 @@ def main(arguments: list[str] | None = None) -> None:
                 clients.stdout.readline()  # all are connected
                 added = _pss(supervisord) - before
                 clients.communicate()
-        about = {"pop": "POP, implicit TLS", "smtp": "SMTP, STARTTLS"}[name]
         each = f"{added / options.connections / report.KIB:.1f}"
-        rows.append((about, f"{before / report.MIB:.1f}", f"{added / report.MIB:.1f}", each))
+        rows.append((ABOUT[name], f"{before / report.MIB:.1f}", f"{added / report.MIB:.1f}", each))
     heads = ("clients", "suite before, PSS MiB", "added, PSS MiB", "KiB each")
-    report.table(f"{options.connections} idle TLS connections", heads, rows)
+    report.table(f"{options.connections} idle connections", heads, rows)
 
 
 def _pss(supervisord: int) -> int:
@@ -64,7 +64,51 @@ def _smtp(port: int, context: ssl.SSLContext) -> socket.socket:
     return stream
 
 
-CLIENTS: dict[str, Callable[[int, ssl.SSLContext], socket.socket]] = {"pop": _pop, "smtp": _smtp}
+def _imap(port: int, context: ssl.SSLContext) -> socket.socket:
+    return _idle(socket.create_connection((HOST, port)))
+
+
+def _imaps(port: int, context: ssl.SSLContext) -> socket.socket:
+    return _idle(context.wrap_socket(socket.create_connection((HOST, port))))
+
+
+def _idle(stream: socket.socket) -> socket.socket:
+    """Logged in, INBOX selected."""
+    for command, last in (
+        (b"", b"* OK"),
+        (f"a LOGIN {suite.USER} {suite.PASSWORD}\r\n".encode(), b"a OK"),
+        (b"b SELECT INBOX\r\n", b"b OK"),
+        (b"c IDLE\r\n", b"+ "),
+    ):
+        stream.sendall(command)
+        answer = b""
+        while not any(line.startswith(last) for line in answer.splitlines()):
+            answer += stream.recv(4096)
+    return stream
+
+
+def _port(ours: suite.Suite, name: str) -> int:
+    return {
+        "pop": ours.pops_port,
+        "smtp": ours.starttls_port,
+        "imap": ours.imap_port,
+        "imaps": ours.imaps_port,
+    }[name]
+
+
+ABOUT = {
+    "pop": "POP, implicit TLS",
+    "smtp": "SMTP, STARTTLS",
+    "imap": "IMAP in IDLE, in clear",
+    "imaps": "IMAP in IDLE, implicit TLS",
+}
+
+CLIENTS: dict[str, Callable[[int, ssl.SSLContext], socket.socket]] = {
+    "pop": _pop,
+    "smtp": _smtp,
+    "imap": _imap,
+    "imaps": _imaps,
+}
 
 
 def be_clients(name: str, port: int, count: int) -> None:

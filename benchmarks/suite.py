@@ -1,4 +1,4 @@
-"""A suite of our own for one measurement: SMTP, spool and POP, driven by the command line.
+"""A suite of our own for one measurement: SMTP, spool, IMAP and POP, driven by the command line.
 
 Its users are `user@example.test` and as many numbered ones as wanted: `1user@example.test`, …
 """
@@ -38,7 +38,8 @@ class Suite:
     def __init__(self, folder: Path, processes: int, users: int, limits: dict[str, Json]) -> None:
         self.folder = folder
         self._users = users_named(users)
-        self.smtp_port, self.pop_port, self.starttls_port, self.pops_port = free_ports(4)
+        self.smtp_port, self.starttls_port = free_ports(2)
+        self.pop_port, self.pops_port, self.imap_port, self.imaps_port = free_ports(4)
         self._spec = folder / "services.yaml"
         self._spec.write_text(json.dumps(self._services(processes, limits)))
 
@@ -50,6 +51,10 @@ class Suite:
         pop: list[Json] = [
             {"address": f"{HOST}:{self.pop_port}", "tls": "none", "cleartext_login": True},
             {"address": f"{HOST}:{self.pops_port}", "tls": "implicit"},
+        ]
+        imap: list[Json] = [
+            {"address": f"{HOST}:{self.imap_port}", "tls": "none", "cleartext_login": True},
+            {"address": f"{HOST}:{self.imaps_port}", "tls": "implicit"},
         ]
         return {
             "version": 1,
@@ -64,6 +69,7 @@ class Suite:
                     "settings": {"max_recipients": 10_000},
                 },
                 "spool": {"protocol": "spool", "processes": processes},
+                "imap": {"protocol": "imap", "processes": processes, "listen": imap, "limits": limits},
                 "pop": {"protocol": "pop", "processes": processes, "listen": pop, "limits": limits},
             },
         }
