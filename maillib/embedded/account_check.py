@@ -1,5 +1,7 @@
 """Comparing an account's index with itself, with its files and with what lies beside it; and mending what can be.
 
+What is derived from messages is compared, too: that goes where it is damaged, or its message has gone.
+
 Guarantees: no octets are removed but those that are here under another name, and those whose message was expunged. What
 can be mended without choosing between two truths is: counters; files of expunged messages and of copies that were
 broken off; a list that differs from the index; a message whose body is gone goes, by name; a body that is no message's
@@ -20,19 +22,25 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from maillib.embedded import account_tables as tables
+from maillib.embedded import derived_tables
 from maillib.embedded.account_index import AccountIndex
 from maillib.embedded.account_mailboxes import WHOLE_MAILBOX
 from maillib.embedded.account_notes import all_notes, mailbox_list
 from maillib.embedded.blobs import body_name
+from maillib.embedded.derived_file import NAME as DERIVED
+from maillib.embedded.derived_file import PARTS
 from maillib.embedded.files import os_errors
 from maillib.embedded.found_bodies import FoundBody, MailboxFolder, loose_inodes, mailbox_folder, queued_ids, uid_of
 from maillib.embedded.sidecar import Flagged, Noted, Sidecar
-from maillib.errors import StoreUnusable
+from maillib.errors import StoreDamaged, StoreUnusable
 from maillib.ports.index import EVERY_UID, Mailbox, MailboxId, ModSeq, Row, Uid, delivery_key
 
 _COUNTERS = ("messages", "octets", "messages without \\Seen", "messages with \\Deleted")
 
-_OURS = frozenset({"index.sqlite3", "index.sqlite3-wal", "index.sqlite3-shm", "mailboxes.json", "flags.log"})
+_OURS = frozenset(
+    {"index.sqlite3", "index.sqlite3-wal", "index.sqlite3-shm", "mailboxes.json", "flags.log"}
+    | {f"{DERIVED}{part}" for part in PARTS}
+)
 _REPLACED = frozenset({"flags.log.tmp", "mailboxes.json.tmp", "index.tmp"})
 """Of a crash, or being written right now; whoever writes the file the next time takes them away."""
 _COPY = re.compile(r"([0-9]{10})\.tmp", re.ASCII)
@@ -66,6 +74,7 @@ def _examine(index: AccountIndex, owner: str, *, mend: bool) -> list[Finding]:
     with index.database.write() as transaction:
         examination.examine(transaction)
     examination.remove_files()
+    examination.examine_derived()
     if mend and examination.findings:
         with index.database.read() as transaction:
             Sidecar(index.path).rewrite(lambda: all_notes(transaction))
@@ -122,6 +131,33 @@ class _Examination:
                     if mailbox == number:
                         folder.remove(name)
                 folder.sync()
+
+    def examine_derived(self) -> None:
+        """What is derived from messages, while it is being filled and messages are being removed."""
+        derived = self._index.derived
+        try:
+            damage = derived.check()
+        except StoreDamaged as error:
+            damage = [str(error)]
+        if damage:
+            self._tell(f"what is derived from the messages is damaged: {damage[0]}", derived.remove)
+            return
+        known = self._derived_of()
+        with self._index.database.read() as transaction:
+            known -= set(
+                transaction.execute("SELECT mailbox, uid FROM message UNION SELECT mailbox, uid FROM leftover")
+            )
+        gone = sorted(known & self._derived_of())  # of one that was removed just now it is not there any more
+        if gone:
+            self._tell(
+                f"there is something derived from {len(gone)} messages that are gone",
+                lambda: derived.write(lambda transaction: derived_tables.remove(transaction, gone), create=False),
+            )
+
+    def _derived_of(self) -> set[tuple[MailboxId, Uid]]:
+        """Messages."""
+        nothing: list[tuple[MailboxId, Uid]] = []
+        return set(self._index.derived.read(derived_tables.messages, otherwise=nothing))
 
     def _tell(self, text: str, mend: Callable[[], None] | None = None) -> None:
         is_mended = self._mend and mend is not None

@@ -3,6 +3,7 @@
     mail/ACCOUNT/index.sqlite3           the tables of `account_schema`
     mail/ACCOUNT/MAILBOX/UID.eml         a body; MAILBOX is a number, UID has ten digits
     mail/ACCOUNT/mailboxes.json, flags.log   what else a rebuild needs to know (`sidecar`)
+    mail/ACCOUNT/derived-VERSION.sqlite3     what is derived from the messages (`derived_file`)
 
 Guarantees: a message is there exactly when its row is committed; its body is on disk, under its name, before that; a
 name of a mailbox never becomes a path. `docs/store.md` lists every combination of rows and files that a crash can
@@ -14,15 +15,16 @@ body that nobody links any more is gone (the file system counts its names).
 
 import os
 import shutil
+import sqlite3
 import time
 from array import array
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from maillib import maillog
-from maillib.embedded import account_messages
+from maillib.embedded import account_messages, derived_tables
 from maillib.embedded import account_tables as tables
 from maillib.embedded.account_append import Append, Appending
 from maillib.embedded.account_change import Change
@@ -31,10 +33,12 @@ from maillib.embedded.account_mailboxes import WHOLE_MAILBOX, Mailboxes
 from maillib.embedded.account_notes import all_notes
 from maillib.embedded.account_schema import SCHEMA, new_database
 from maillib.embedded.blobs import account_path, body_name, mail_ref
+from maillib.embedded.derived_file import DerivedFile, Openings
 from maillib.embedded.files import DIRECTORY_MODE, FILE_MODE, os_errors, sync_directory, write_all
 from maillib.embedded.sidecar import ListedMailbox, MailboxList, Note, Sidecar
 from maillib.embedded.sqlite import BUSY_TIMEOUT_S, Database
-from maillib.errors import MailError, TemporaryError
+from maillib.errors import MailError, NotFound, TemporaryError
+from maillib.ports.derived import Derived, Found, Heading, View, Where
 from maillib.ports.directory import AccountId
 from maillib.ports.flags import FlagChange
 from maillib.ports.index import (
@@ -81,6 +85,7 @@ class Terms:
     """Called after each commit, from any thread."""
     retention: Retention = Retention()  # noqa: RUF009 - immutable
     clock: Callable[[], float] = time.time
+    openings: Openings = field(default_factory=Openings)
 
 
 class AccountIndex:
@@ -93,6 +98,7 @@ class AccountIndex:
         self._state_dir = state_dir
         self._terms = terms
         self._sidecar = Sidecar(self.path)
+        self.derived = DerivedFile(self.path, terms.openings)
         self._prune_at = 0.0
         file = self.path / "index.sqlite3"
         if not _is_made(file):
@@ -106,6 +112,7 @@ class AccountIndex:
 
     def close(self) -> None:
         """Idempotent."""
+        self.derived.close()
         self.database.close()
 
     # Reading
@@ -144,6 +151,50 @@ class AccountIndex:
     def changes(self, mailbox: MailboxKey, since: ModSeq, limit: int) -> Changes:
         with self.database.read() as transaction:
             return account_messages.changes(transaction, mailbox, since, limit)
+
+    # What is derived
+
+    def views(self, mailbox: MailboxKey, uids: Uids) -> list[View]:
+        number = self._number(mailbox)
+        return self.derived.read(lambda transaction: derived_tables.views(transaction, number, uids), otherwise=[])
+
+    def headings(self, mailbox: MailboxKey, uids: Uids) -> list[Heading]:
+        number = self._number(mailbox)
+        return self.derived.read(lambda transaction: derived_tables.headings(transaction, number, uids), otherwise=[])
+
+    def containing(self, mailbox: MailboxKey, uids: Uids, where: Where | str, text: str) -> Found:
+        number = self._number(mailbox)
+        return self.derived.read(
+            lambda transaction: Found(
+                derived_tables.uids(transaction, number, uids),
+                derived_tables.containing(transaction, number, uids, where, text),
+            ),
+            otherwise=Found((), ()),
+        )
+
+    def put_derived(self, mailbox: MailboxKey, derived: Sequence[Derived]) -> None:
+        number = self._number(mailbox)
+
+        def put(transaction: sqlite3.Connection) -> None:
+            # Asked for while nobody can remove anything from this file: what is expunged later is removed later.
+            with self.database.read() as rows:
+                there = {uid for uid, _ in tables.sizes(rows, number, [one.view.uid for one in derived])}
+            derived_tables.put(transaction, number, [one for one in derived if one.view.uid in there])
+
+        self.derived.write(put, create=True)
+
+    def _copy_derived(self, source: MailboxKey, destination: MailboxKey, copied: Copied) -> None:
+        try:
+            numbers = self._number(source), self._number(destination)
+        except NotFound:  # it has been deleted meanwhile
+            return
+        self.derived.write(
+            lambda transaction: derived_tables.copy(transaction, *numbers, copied.uids.items()), create=False
+        )
+
+    def _number(self, mailbox: MailboxKey) -> MailboxId:
+        with self.database.read() as transaction:
+            return tables.mailbox(transaction, mailbox).id
 
     # Mailboxes
 
@@ -228,14 +279,17 @@ class AccountIndex:
         self, source: MailboxKey, uids: Uids, destination: MailboxKey, *, owner: str, quota_octets: int | None
     ) -> Copied:
         with self._changing() as change:
-            return account_messages.copy(
+            copied = account_messages.copy(
                 change, self.path, source, uids, destination, owner=owner, quota_octets=quota_octets
             )
+        self._copy_derived(source, destination, copied)
+        return copied
 
     def move(self, source: MailboxKey, uids: Uids, destination: MailboxKey) -> Copied:
         with self._changing() as change:
             moved = self._move(change, source, uids, destination)
         if moved.uids:
+            self._copy_derived(source, destination, moved)
             self._remove_leftovers()
         return moved
 
@@ -316,6 +370,7 @@ class AccountIndex:
             if not notes:
                 return
             whole = {mailbox for mailbox, uid in notes if uid == WHOLE_MAILBOX}
+            self.derived.write(lambda transaction: _forget_derived(transaction, notes), create=False)
             with os_errors():
                 for mailbox, uid in notes:
                     if mailbox not in whole:
@@ -331,6 +386,13 @@ class AccountIndex:
                 tables.forget_leftovers(transaction, notes)
         except TemporaryError as error:
             maillog.problem(what="files of expunged messages stay until the next expunge or opening", error=str(error))
+
+
+def _forget_derived(transaction: sqlite3.Connection, notes: Sequence[tuple[MailboxId, Uid]]) -> None:
+    derived_tables.remove(transaction, notes)
+    for mailbox, uid in notes:
+        if uid == WHOLE_MAILBOX:
+            derived_tables.remove_mailbox(transaction, mailbox)
 
 
 def _is_made(file: Path) -> bool:

@@ -21,6 +21,7 @@ from maillib.embedded.lanes import Lanes
 from maillib.embedded.open_accounts import OpenAccounts
 from maillib.embedded.threads import Threads
 from maillib.errors import MailError, NotFound, StoreDamaged
+from maillib.ports.derived import Derived, Found, Heading, View, Where
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.flags import FlagChange
 from maillib.ports.index import (
@@ -157,6 +158,20 @@ class EmbeddedIndex:
 
     async def usage(self, account: AccountId) -> Usage:
         return await self._run(account, AccountIndex.usage)
+
+    async def views(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Sequence[View]:
+        return await self._run(account, lambda index: index.views(mailbox, uids))
+
+    async def headings(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Sequence[Heading]:
+        return await self._run(account, lambda index: index.headings(mailbox, uids))
+
+    async def containing(
+        self, account: AccountId, mailbox: MailboxKey, uids: Uids, where: Where | str, text: str
+    ) -> Found:
+        return await self._run(account, lambda index: index.containing(mailbox, uids, where, text))
+
+    async def put_derived(self, account: AccountId, mailbox: MailboxKey, derived: Sequence[Derived]) -> None:
+        await self._run(account, lambda index: index.put_derived(mailbox, derived))
 
     async def close(self) -> None:
         """Return when what was begun has ended and every database is closed. Idempotent."""

@@ -10,8 +10,8 @@ begun again, and until it is whole nothing is delivered (`open_accounts`). No UI
 next is above all that is known, and so far above that what a power cut took from flags.log is below. MODSEQs grow, so
 that clients look at every message again. All of it blocks.
 
-Not known afterwards: which of the messages that have left the spool were delivered under which key; nobody delivers
-those again.
+What is derived from messages goes, and is made anew by and by. Not known afterwards: which of the messages that have
+left the spool were delivered under which key; nobody delivers those again.
 """
 
 import itertools
@@ -29,6 +29,7 @@ from maillib.embedded.account_mailboxes import WHOLE_MAILBOX
 from maillib.embedded.account_notes import all_notes
 from maillib.embedded.account_schema import SCHEMA
 from maillib.embedded.blobs import account_path
+from maillib.embedded.derived_file import DerivedFile, Openings
 from maillib.embedded.files import DIRECTORY_MODE, os_errors, sync_directory
 from maillib.embedded.found_bodies import FoundBody, MailboxFolder, mailbox_folder, queued_ids, uid_of
 from maillib.embedded.sidecar import ListedMailbox, MailboxList, Noted, Sidecar
@@ -99,6 +100,7 @@ class _Rebuild:
             with database.read() as transaction:
                 self._sidecar.rewrite(lambda: all_notes(transaction))
         self._sidecar.write_mailboxes(listed)
+        DerivedFile(self._folder, Openings()).remove()
         return Rebuilt(
             messages=self._messages, octets=self._octets, aside=self._exchange(), remarks=tuple(self._remarks)
         )

@@ -1,8 +1,9 @@
 """SQLite as the embedded engine uses it: one place for opening, transactions, schema versions and errors.
 
-Guarantees: what `write` has committed survives a power cut (WAL, `synchronous=FULL`); a write transaction begins
-IMMEDIATE, so that what it read cannot be stale when it writes; no call waits longer than `BUSY_TIMEOUT_S` for a lock;
-several processes may open and create one database at the same moment; each error is one of `maillib.errors`.
+Guarantees: what `write` has committed survives a power cut (WAL, `synchronous=FULL`), unless it need not be `durable`;
+a write transaction begins IMMEDIATE, so that what it read cannot be stale when it writes; no call waits longer than
+`BUSY_TIMEOUT_S` for a lock; several processes may open and create one database at the same moment; each error is one of
+`maillib.errors`.
 
 One connection per database, behind a lock, used by whatever thread comes. A connection per thread would let readers
 of one process overtake each other, but would cost three descriptors and a page cache each, could not be closed from
@@ -52,9 +53,10 @@ Schema = tuple[tuple[str, ...], ...]
 class Database:
     """One open database. Its methods block: call them in a thread."""
 
-    def __init__(self, path: Path, schema: Schema) -> None:
-        """Open, create or migrate `path`; its directory exists already.
+    def __init__(self, path: Path, schema: Schema, *, durable: bool = True, page_octets: int = 4096) -> None:
+        """Open, create or migrate `path`; its directory exists already. `page_octets`: of a new one.
 
+        Not `durable`: a power cut may undo the last transactions, and their commits do not wait for the disk.
         Raises Transient, StoreFull, StoreDamaged (or no database at all), StoreUnusable (written by a newer version).
         """
         self.path = path
@@ -64,7 +66,8 @@ class Database:
                 path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
             try:
-                self._connection.execute("PRAGMA synchronous=FULL")
+                self._connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'NORMAL'}")
+                self._connection.execute(f"PRAGMA page_size={page_octets}")
                 self._connection.execute("PRAGMA foreign_keys=ON")
                 self._connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
                 if _version(self._connection) != len(schema):

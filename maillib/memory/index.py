@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from maillib.errors import Conflict, NotFound, OverQuota, TooOld
 from maillib.memory.blobs import MemoryBlobs
 from maillib.ports.blobs import BlobRef
+from maillib.ports.derived import Derived, Found, Heading, View, Where, contains
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.flags import DELETED, SEEN, FlagChange, canonical, changed
 from maillib.ports.index import (
@@ -45,6 +46,7 @@ class _Message:
     row: Row
     prefix: bytes
     body: BlobRef
+    derived: Derived | None = None
 
 
 @dataclass(slots=True)
@@ -82,6 +84,11 @@ class _Box:
     def rows(self, uids: Uids) -> list[Row]:
         wanted = uids if isinstance(uids, range) else frozenset(uids)
         return [message.row for uid, message in self.messages.items() if uid in wanted]
+
+    def derived(self, uids: Uids) -> list[Derived]:
+        """Of those messages of which it is known."""
+        found = [self.messages[row.uid].derived for row in self.rows(uids)]
+        return [one for one in found if one is not None]
 
     def add(self, row: Row, prefix: bytes, body: BlobRef) -> None:
         self.uid_next = Uid(row.uid + 1)
@@ -266,6 +273,29 @@ class MemoryIndex:
     async def usage(self, account: AccountId) -> Usage:
         return self._of(account).usage
 
+    # What is derived
+
+    async def views(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Sequence[View]:
+        return [one.view for one in self._of(account).find(mailbox).derived(uids)]
+
+    async def headings(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Sequence[Heading]:
+        return [one.heading for one in self._of(account).find(mailbox).derived(uids)]
+
+    async def containing(
+        self, account: AccountId, mailbox: MailboxKey, uids: Uids, where: Where | str, text: str
+    ) -> Found:
+        known = self._of(account).find(mailbox).derived(uids)
+        return Found(
+            [one.view.uid for one in known],
+            [one.view.uid for one in known if contains(one.texts, where, text)],
+        )
+
+    async def put_derived(self, account: AccountId, mailbox: MailboxKey, derived: Sequence[Derived]) -> None:
+        box = self._of(account).find(mailbox)
+        for one in derived:
+            if one.view.uid in box.messages:
+                box.messages[one.view.uid].derived = one
+
     # Changing
 
     async def append(
@@ -371,12 +401,19 @@ class MemoryIndex:
             message = origin.messages[row.uid]
             uids[row.uid] = target.uid_next
             target.add(row._replace(uid=target.uid_next, modseq=modseq), message.prefix, self._blobs.link(message.body))
+            target.messages[uids[row.uid]].derived = _of_copy(message.derived, uids[row.uid])
         if rows:
             self._tell(account, target)
         return Copied(target.uid_validity, uids)
 
     async def close(self) -> None:
         """Nothing to wait for."""
+
+
+def _of_copy(derived: Derived | None, uid: Uid) -> Derived | None:
+    if derived is None:
+        return None
+    return Derived(derived.view._replace(uid=uid), derived.heading._replace(uid=uid), derived.texts)
 
 
 def _charge(owner: Account, used_octets: int, octets: int) -> None:

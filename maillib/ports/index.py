@@ -15,12 +15,15 @@ from array import array
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple, NewType, Protocol
+from typing import TYPE_CHECKING, NamedTuple, NewType, Protocol
 
 from maillib.errors import PermanentError
 from maillib.ports.blobs import BlobRef
 from maillib.ports.directory import AccountId
 from maillib.ports.flags import FlagChange
+
+if TYPE_CHECKING:
+    from maillib.ports.derived import Derived, Found, Heading, View, Where
 
 MailboxId = NewType("MailboxId", int)
 Uid = NewType("Uid", int)
@@ -272,6 +275,26 @@ class Index(Protocol):
 
     async def usage(self, account: AccountId) -> Usage:
         """What the account stores now, over all mailboxes."""
+
+    # What is derived from messages (`ports.derived`): known of some and not of others, and not durable. No message
+    # waits for it, and an engine that has trouble with it knows nothing.
+
+    async def views(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> "Sequence[View]":
+        """Those that are known, in UID order, from one snapshot."""
+
+    async def headings(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> "Sequence[Heading]":
+        """Those that are known, in UID order, from one snapshot."""
+
+    async def containing(
+        self, account: AccountId, mailbox: MailboxKey, uids: Uids, where: "Where | str", text: str
+    ) -> "Found":
+        """Which messages have `text`, folded, in that place. `where` as text: in a header field, by its name in lower
+        case; with an empty `text`: which have such a field. One snapshot; others of the account wait for as long as it
+        takes, three milliseconds a thousand messages.
+        """
+
+    async def put_derived(self, account: AccountId, mailbox: MailboxKey, derived: "Sequence[Derived]") -> None:
+        """Keep this, instead of what was known; of messages that are not there nothing. Copies of them have it, too."""
 
 
 def canonical_name(name: str) -> str:

@@ -16,7 +16,9 @@ from maillib.ports.index import Index, ModSeq, Row
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.server import ImapServer
 from maillib.sessions.doorkeeper import Doorkeeper
+from maillib.sessions.imap_blocks import Blocks
 from maillib.sessions.imap_bodies import Bodies
+from maillib.sessions.imap_derive import Deriving
 from maillib.sessions.imap_folders import Furnisher
 from maillib.sessions.imap_news import Interest, News
 from maillib.sessions.imap_replies import Bad, Refused
@@ -43,6 +45,8 @@ class Shared:
         self.blobs = blobs
         self.listings = Listings(index)
         self.bodies = Bodies(blobs)
+        self.blocks = Blocks()
+        self.deriving = Deriving(index, self.bodies)
         self.news = News(hints)
         self.furnisher = Furnisher(index)
 

@@ -13,11 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from maillib import maillog
 from maillib.dialog import Output
-from maillib.errors import MailError, PeerError, PermanentError, TemporaryError
+from maillib.errors import MailError, NotFound, PeerError, PermanentError, TemporaryError
 from maillib.message import sections
 from maillib.message.mime import Part, header_end, structure
 from maillib.message.sections import Partial, Section, UnknownEncoding, What
-from maillib.message.text import preview
+from maillib.ports.derived import View
 from maillib.ports.flags import SEEN, FlagChange
 from maillib.ports.index import Row, StoredMessage, Uid
 from maillib.protocols.imap import quoting, replies
@@ -25,10 +25,10 @@ from maillib.protocols.imap.commands import Fetch
 from maillib.protocols.imap.fetch_items import Binary, BinarySize, BodySection, FetchItem, Item, Preview
 from maillib.protocols.imap.sequences import Saved
 from maillib.sessions import imap_bodies, imap_changes
-from maillib.sessions.imap_bodies import Derived
+from maillib.sessions.imap_blocks import LINES as BLOCK
 from maillib.sessions.imap_client import LINES_AT_ONCE, Client, Done
-from maillib.sessions.imap_replies import Bad, Refused, refusal_of
-from maillib.sessions.imap_view import ROWS_AT_ONCE, Places
+from maillib.sessions.imap_replies import Bad, Refused
+from maillib.sessions.imap_view import ROWS_AT_ONCE, Places, mailbox_still_there
 from maillib.sessions.octets import PIECE_OCTETS
 
 PLACES_AT_ONCE = 500
@@ -43,13 +43,16 @@ _ROW_ITEMS: Mapping[FetchItem, tuple[bytes, Callable[[Row], object]]] = {
 }
 """What a row answers: format and value."""
 
-_DERIVED_ITEMS: Mapping[FetchItem, Callable[[Derived], bytes]] = {
-    Item.ENVELOPE: lambda derived: derived.envelope,
-    Item.BODY: lambda derived: derived.body,
-    Item.BODYSTRUCTURE: lambda derived: derived.structure,
+_VIEW_ITEMS: Mapping[FetchItem, Callable[[View], bytes]] = {
+    Item.ENVELOPE: lambda view: b"ENVELOPE " + view.envelope,
+    Item.BODY: lambda view: b"BODY " + view.body,
+    Item.BODYSTRUCTURE: lambda view: b"BODYSTRUCTURE " + view.structure,
+    Preview(lazy=False): lambda view: b"PREVIEW " + quoting.string(view.preview.encode()),
+    Preview(lazy=True): lambda view: b"PREVIEW " + quoting.string(view.preview.encode()),
 }
+"""What is derived from messages beforehand, or when it is asked for first."""
 
-_Content = BodySection | Binary | BinarySize | Preview
+_Content = BodySection | Binary | BinarySize
 """What only the octets answer."""
 
 _WHOLE = Section()
@@ -85,9 +88,7 @@ def _wanted(client: Client, command: Fetch) -> list[FetchItem]:
     items = list(dict.fromkeys([*items, *command.items]))
     if Item.MODSEQ in items:
         client.condstore = True
-    if not items or not all(
-        item in _ROW_ITEMS or item in _DERIVED_ITEMS or isinstance(item, _Content) for item in items
-    ):
+    if not items or not all(item in _ROW_ITEMS or item in _VIEW_ITEMS or isinstance(item, _Content) for item in items):
         raise Bad("FETCH has no such item here")
     return items
 
@@ -113,7 +114,7 @@ class _Fetching:
         self._output = output
         self._changed_since = changed_since
         self._content = [item for item in items if isinstance(item, _Content)]
-        self._needs_derived = any(item in _DERIVED_ITEMS for item in items)
+        self._needs_views = any(item in _VIEW_ITEMS for item in items)
         self._sets_seen = not self._selected.read_only and any(
             isinstance(item, BodySection | Binary) and not item.peek for item in items
         )
@@ -122,6 +123,8 @@ class _Fetching:
             or changed_since is not None
             or any(item in _ROW_ITEMS and item is not Item.UID for item in items)
         )
+        self._views: Mapping[Uid, View | MailError] = {}
+        """Of the messages in hand."""
         self._newly_seen: set[Uid] = set()
         self._is_gone = False
         """Some of the messages are not there any more."""
@@ -130,12 +133,14 @@ class _Fetching:
 
     async def run(self, places: Places) -> None:
         """Raises PeerError in the middle of a message that cannot be read to its end; MailboxGone, Transient."""
-        if self._content or self._needs_derived:
+        if self._content or self._needs_views:
             for batch in places.batches(PLACES_AT_ONCE):
                 await self._batch(batch)
+        elif self._changed_since is None and len(places) > LINES_AT_ONCE and places.ranges[0].start % BLOCK == 0:
+            await self._blocks(places.ranges[0])
+            await self._rows_of(Places(places.ranges[1:]))
         else:
-            for batch in places.batches(ROWS_AT_ONCE):
-                await self._rows(batch)
+            await self._rows_of(places)
 
     def done(self, *, by_number: bool) -> Done:
         """Raises Refused when some messages could not be read."""
@@ -156,6 +161,20 @@ class _Fetching:
         if Item.FLAGS in self._items:
             await self._client.announce({row.flags for _, row in found}, self._output)
         return found
+
+    async def _blocks(self, places: range) -> None:
+        def render(rows: list[tuple[int, Row]]) -> bytes:
+            return b"".join(self._row_lines(rows))
+
+        async for block in self._client.shared.blocks.of(self._selected, places, self._items, render):
+            self._is_gone = self._is_gone or not block.is_whole
+            if Item.FLAGS in self._items:
+                await self._client.announce((block.flags,), self._output)
+            await self._output.send(block.lines)
+
+    async def _rows_of(self, places: Places) -> None:
+        for batch in places.batches(ROWS_AT_ONCE):
+            await self._rows(batch)
 
     async def _rows(self, batch: Sequence[int]) -> None:
         found = await self._read_rows(batch)
@@ -183,16 +202,15 @@ class _Fetching:
             batch = [number - 1 for number, _ in found]
             if self._sets_seen:
                 await self._set_seen(rows)
-        known = {} if self._content else self._known(batch)
-        unknown = [at for at in batch if selected.uids[at] not in known] if known else batch
-        for uid, derived in known.items():
-            await self._send(uid, rows.get(uid), None, derived)
-        await asyncio.sleep(0)
-        if unknown:
-            stored = await selected.stored(unknown)
-            self._is_gone = self._is_gone or len(stored) < len(unknown)
-            for group in imap_bodies.groups(stored):
-                await self._group({uid: stored[uid] for uid in group}, rows)
+        if self._needs_views:
+            await self._read_views(batch)
+        if not self._content:
+            await self._send_views(batch, rows)
+            return
+        stored = await selected.stored(batch)
+        self._is_gone = self._is_gone or len(stored) < len(batch)
+        for group in imap_bodies.groups(stored):
+            await self._group({uid: stored[uid] for uid in group}, rows)
 
     async def _set_seen(self, rows: dict[Uid, Row]) -> None:
         """Messages whose text is sent are seen; where that cannot be kept they are sent all the same."""
@@ -210,16 +228,26 @@ class _Fetching:
             self._newly_seen.update(row.uid for row in changed.rows)
             await self._client.announce({row.flags for row in changed.rows}, self._output)
 
-    def _known(self, batch: Sequence[int]) -> dict[Uid, Derived]:
-        """What was derived before."""
-        bodies, selected = self._client.shared.bodies, self._selected
-        found = {}
+    async def _read_views(self, batch: Sequence[int]) -> None:
+        selected = self._selected
+        uids = [Uid(selected.uids[at]) for at in batch]
+        with mailbox_still_there():
+            self._views = await self._client.shared.deriving.views(selected.account, selected.id, uids)
+
+    async def _send_views(self, batch: Sequence[int], rows: Mapping[Uid, Row]) -> None:
+        uids = self._selected.uids
+        lines = []
         for at in batch:
-            uid = Uid(selected.uids[at])
-            derived = bodies.known(selected.account, selected.id, uid)
-            if derived is not None and not selected.is_gone(uid):
-                found[uid] = derived
-        return found
+            uid = Uid(uids[at])
+            view = self._views.get(uid)
+            if view is None:
+                self._is_gone = True
+            elif isinstance(view, MailError):
+                await self._miss(uid, view)
+            else:
+                lines.append(self._line(at + 1, uid, rows.get(uid), None, view))
+        await self._output.send(b"".join(lines))
+        await asyncio.sleep(0)
 
     async def _group(self, stored: Mapping[Uid, StoredMessage], rows: Mapping[Uid, Row]) -> None:
         bodies = self._client.shared.bodies
@@ -228,9 +256,9 @@ class _Fetching:
             for uid, message in zip(stored, await bodies.read(list(stored.values())), strict=True):
                 await self._send_read(uid, rows.get(uid), message)
             await asyncio.sleep(0)
-        elif not self._needs_derived and all(_is_whole(item) for item in self._content):
+        elif not self._needs_views and all(_is_whole(item) for item in self._content):
             await self._send_in_pieces(uid, rows.get(uid), first)
-        elif not self._needs_derived and all(_is_of_header(item) for item in self._content):
+        elif not self._needs_views and all(_is_of_header(item) for item in self._content):
             await self._send_header(uid, rows.get(uid), first)
         else:
             async with bodies.large(first) as message:
@@ -238,29 +266,41 @@ class _Fetching:
 
     async def _send_read(self, uid: Uid, row: Row | None, message: bytes | MailError) -> None:
         if isinstance(message, MailError):
-            self._fail(uid, message)
+            await self._miss(uid, message)
             return
-        selected = self._selected
-        derived = None
-        if self._needs_derived:
-            derived = self._client.shared.bodies.derived(selected.account, selected.id, uid, message)
-        await self._send(uid, row, _Opened(message), derived)
+        view = self._views.get(uid)
+        if isinstance(view, MailError) or (view is None and self._needs_views):
+            await self._miss(uid, view or NotFound(f"no message {uid}"))
+            return
+        await self._send(uid, row, _Opened(message), view)
+
+    async def _miss(self, uid: Uid, error: MailError) -> None:
+        """The octets cannot be read: most likely the message was removed meanwhile."""
+        if isinstance(error, NotFound) and not await self._selected.stored([self._number(uid) - 1]):
+            self._is_gone = True
+        else:
+            self._fail(uid, error)
 
     def _fail(self, uid: Uid, error: MailError) -> None:
         maillog.problem(what=f"message with UID {uid} of {self._client.account.address}", error=str(error))
         self._failed = (
             Refused("a part has an unknown encoding", code="UNKNOWN-CTE")
             if isinstance(error, UnknownEncoding)
-            else refusal_of(error)
+            else Refused("some messages cannot be read now", code="UNAVAILABLE")
         )
 
-    async def _send(self, uid: Uid, row: Row | None, message: "_Opened | None", derived: Derived | None) -> None:
+    async def _send(self, uid: Uid, row: Row | None, message: "_Opened", view: View | None) -> None:
         try:
-            items = [self._item(item, uid, row, message, derived) for item in self._items]
+            line = self._line(self._number(uid), uid, row, message, view)
         except UnknownEncoding as error:
             self._fail(uid, error)
-            return
-        await self._output.send(replies.fetched(self._number(uid), [*items, *self._news_of(uid, row)]))
+        else:
+            await self._output.send(line)
+
+    def _line(self, number: int, uid: Uid, row: Row | None, message: "_Opened | None", view: View | None) -> bytes:
+        """Raises UnknownEncoding."""
+        items = [self._item(item, uid, row, message, view) for item in self._items]
+        return replies.fetched(number, [*items, *self._news_of(uid, row)])
 
     def _number(self, uid: Uid) -> int:
         at = self._selected.place(uid)
@@ -275,18 +315,16 @@ class _Fetching:
             if self._client.condstore and Item.MODSEQ not in self._items:
                 yield _row_item(Item.MODSEQ, row)
 
-    def _item(
-        self, item: FetchItem, uid: Uid, row: Row | None, message: "_Opened | None", derived: Derived | None
-    ) -> bytes:
+    def _item(self, item: FetchItem, uid: Uid, row: Row | None, message: "_Opened | None", view: View | None) -> bytes:
         """Raises UnknownEncoding."""
         if item is Item.UID:
             return b"UID %d" % uid
         if item in _ROW_ITEMS:
             assert row is not None, "rows were read for it"
             return _row_item(item, row)
-        if isinstance(item, Item):
-            assert derived is not None, "it was derived for it"
-            return b"%b %b" % (item.value, _DERIVED_ITEMS[item](derived))
+        if isinstance(item, Item | Preview):
+            assert view is not None, "it was read for it"
+            return _VIEW_ITEMS[item](view)
         assert message is not None, "it was read for it"
         return message.item(item)
 
@@ -297,7 +335,7 @@ class _Fetching:
             async for piece in self._client.shared.bodies.pieces(stored, 0, PIECE_OCTETS):
                 beginning += piece
         except (TemporaryError, PermanentError) as error:
-            self._fail(uid, error)
+            await self._miss(uid, error)
             return
         if header_end(beginning) < len(beginning):
             await self._send(uid, row, _Opened(beginning), None)
@@ -323,7 +361,7 @@ class _Fetching:
                     text, has_begun = b"", True
             await self._output.send(text + b"".join(b" " + news for news in self._news_of(uid, row)) + b")\r\n")
         except (TemporaryError, PermanentError) as error:
-            self._fail(uid, error)
+            await self._miss(uid, error)
             if has_begun:
                 raise PeerError("failed") from None
 
@@ -348,8 +386,6 @@ class _Opened:
                 return name + b" " + _literal(sections.binary(self._octets, part, partial, self._structure()))
             case BinarySize(part, name):
                 return name + b" %d" % (sections.binary_size(self._octets, part, self._structure()) or 0)
-            case Preview():
-                return b"PREVIEW " + quoting.string(preview(self._octets, self._structure()).encode())
 
     def _section(self, section: Section, partial: Partial | None) -> bytes | None:
         if section == _WHOLE:

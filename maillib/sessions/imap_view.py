@@ -14,6 +14,7 @@ Leaves to others: when something may be told, and in which words (`imap_client`)
 from array import array
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from maillib.errors import NotFound, TooOld
@@ -285,6 +286,15 @@ class Selected:
         self._uids = uids
         self._count = len(uids)
         return Update((), expunged, exists)
+
+
+@contextmanager
+def mailbox_still_there() -> Iterator[None]:
+    """What the index does not find leaves the block as MailboxGone."""
+    try:
+        yield
+    except NotFound as error:
+        raise MailboxGone(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
