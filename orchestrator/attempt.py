@@ -134,7 +134,8 @@ class Attempt:
             operate.end_all(place, names, drain_s=0.0, tell=self.tell)
             generation.withdraw(place.state_dir)
             return
-        switch.run(plan.plan(survey.wanted(survey.files_of(self.held)), survey.world(place)), self.held)
+        world = survey.world(place).of_one_program()
+        switch.run(plan.plan(survey.wanted(survey.files_of(self.held)), world), self.held)
         generation.commit(place.state_dir, self.held)
 
     def _record(self, outcome: Outcome, error: Exception | None) -> None:

@@ -1,7 +1,7 @@
 """What a plan compares: services as the spec wants them, and everything as it is now. `survey` finds them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maillib.settings.base import Json
 from orchestrator import portmoves
@@ -99,3 +99,8 @@ class World:
     """Why a new certificate will be made."""
     waiting: int | None = None
     """Messages in the queue; None: we may not look."""
+
+    def of_one_program(self) -> "World":
+        """The same, all services of the program on disk: no way back leads to an older one."""
+        services = {name: replace(live, code=self.code) for name, live in self.services.items()}
+        return replace(self, services=services)

@@ -264,6 +264,14 @@ def test_a_new_program_is_named_by_version_and_code() -> None:
     ]
 
 
+def test_no_way_back_leads_to_an_older_program() -> None:
+    """Where services cannot have their program back, it is no reason to touch them; a changed key still is."""
+    old = _world(_live(code="code-0", version="0.0.9"))
+    assert not plan([_wanted()], old.of_one_program()).changes
+    [action] = plan([_wanted(service=_service(hostname="new.test"))], old.of_one_program()).actions
+    assert [key.path for key in action.because] == ["/hostname"]
+
+
 def test_dead_agent_is_mended_first() -> None:
     """A plan starts the agent when supervisord answers and the agent does not run."""
     todo = plan([_wanted()], _world(_live(), agent="stopped"))
