@@ -7,8 +7,8 @@ Three kinds of reference, each with one place under the state directory:
     loose:HEX                   mail/loose/HEX.eml                 made by `put`, for bodies that came another way
 
 Guarantees: a reference never leads outside of these folders, whatever its text; a body's octets never change once it
-has a reference; `put` is durable on return. Nobody knows the reference of a `put` that was broken off, so its file is
-found by `list` like any other that nobody came back for.
+has a reference; `put` is durable on return, what `put_all` stores with the append that takes it. Nobody knows the
+reference of a `put` that was broken off, so its file is found by `list` like any other that nobody came back for.
 
 Leaves to others: when a body may go. `delete` takes a loose body only; the others belong to the spool and the Index.
 """
@@ -16,7 +16,7 @@ Leaves to others: when a body may go. `delete` takes a loose body only; the othe
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from maillib.embedded.files import (
 )
 from maillib.embedded.threads import Threads
 from maillib.errors import MailError, NotFound
-from maillib.ports.blobs import BlobRef
+from maillib.ports.blobs import BlobRef, WholeBody
 from maillib.ports.directory import AccountId
 from maillib.ports.index import MailboxId, Uid
 from maillib.ports.queue import QueueId
@@ -110,6 +110,21 @@ class EmbeddedBlobs:
             raise
         return BlobRef(f"loose:{name}")
 
+    async def put_all(self, bodies: Sequence[WholeBody]) -> Sequence[BlobRef]:
+        return await self._threads.run(self._put_all, bodies)
+
+    def _put_all(self, bodies: Sequence[WholeBody]) -> list[BlobRef]:
+        """The folder is not synced: the append gives each body the name that counts, and syncs that one's folder."""
+        made = [_NewBody(self._loose / f"{secrets.token_hex(16)}.eml") for _ in bodies]
+        try:
+            for new, body in zip(made, bodies, strict=True):
+                new.make(body)
+        except BaseException:
+            for new in made:
+                new.discard()
+            raise
+        return [BlobRef(f"loose:{new.path.stem}") for new in made]
+
     async def size(self, ref: BlobRef) -> int:
         return await self._threads.run(_size, path_of(self._state_dir, ref))
 
@@ -131,11 +146,12 @@ class EmbeddedBlobs:
     def _file(self, ref: BlobRef) -> str:
         return f"{self._state_dir}/{name_of(ref)}"
 
-    async def delete(self, ref: BlobRef) -> None:
-        path = path_of(self._state_dir, ref)
-        if path.parent != self._loose:
-            raise ValueError(f"{ref} belongs to the spool or to a mailbox")
-        await self._threads.run(_delete, path)
+    async def delete(self, *refs: BlobRef) -> None:
+        paths = [path_of(self._state_dir, ref) for ref in refs]
+        for path in paths:
+            if path.parent != self._loose:
+                raise ValueError(f"{path} belongs to the spool or to a mailbox")
+        await self._threads.run(_delete, paths)
 
     async def list(self, *, older_than: datetime) -> AsyncIterator[BlobRef]:
         for name in await self._threads.run(_names, self._loose, older_than.astimezone(UTC).timestamp()):
@@ -154,12 +170,22 @@ class _NewBody:
     """A file that is being written. Its methods block."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._fd = -1
+
+    def make(self, body: WholeBody) -> None:
+        """All of it, but for the name."""
+        self.create()
+        seconds = body.date.timestamp() // 1
+        with os_errors():
+            write_all(self._fd, body.octets)
+            os.utime(self._fd, (seconds, seconds))  # what an append would have to do, with a sync of its own
+            os.fsync(self._fd)
+        self._close()
 
     def create(self) -> None:
         with os_errors():
-            self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, LOOSE_MODE)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, LOOSE_MODE)
 
     def write(self, data: bytes) -> None:
         with os_errors():
@@ -168,12 +194,12 @@ class _NewBody:
     def finish(self) -> None:
         with os_errors():
             os.fsync(self._fd)
-            sync_directory(self._path.parent)
+            sync_directory(self.path.parent)
         self._close()
 
     def discard(self) -> None:
         self._close()
-        _delete(self._path)
+        _delete([self.path])
 
     def _close(self) -> None:
         if self._fd >= 0:
@@ -201,9 +227,10 @@ def _read(path: str, offset: int, length: int | None) -> bytes:
         raise translated(error) from error
 
 
-def _delete(path: Path) -> None:
+def _delete(paths: Iterable[Path]) -> None:
     with os_errors():
-        path.unlink(missing_ok=True)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 def _names(directory: Path, older_than: float) -> list[str]:

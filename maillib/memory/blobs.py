@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 from maillib.errors import MailError, NotFound
-from maillib.ports.blobs import BlobRef
+from maillib.ports.blobs import BlobRef, WholeBody
 
 
 class MemoryBlobs:
@@ -47,6 +47,11 @@ class MemoryBlobs:
         self._put[ref] = datetime.now(UTC)
         return ref
 
+    async def put_all(self, bodies: Sequence[WholeBody]) -> Sequence[BlobRef]:
+        refs = [self.store(body.octets) for body in bodies]
+        self._put.update((ref, datetime.now(UTC)) for ref in refs)
+        return refs
+
     async def size(self, ref: BlobRef) -> int:
         return len(self.octets(ref))
 
@@ -62,10 +67,11 @@ class MemoryBlobs:
                 found.append(error)
         return found
 
-    async def delete(self, ref: BlobRef) -> None:
-        if ref in self._bodies and ref not in self._put:
-            raise ValueError(f"{ref} belongs to the queue or to a mailbox")
-        self.remove(ref)
+    async def delete(self, *refs: BlobRef) -> None:
+        for ref in refs:
+            if ref in self._bodies and ref not in self._put:
+                raise ValueError(f"{ref} belongs to the queue or to a mailbox")
+            self.remove(ref)
 
     async def list(self, *, older_than: datetime) -> AsyncIterator[BlobRef]:
         for ref in [ref for ref, when in self._put.items() if when < older_than]:

@@ -1,18 +1,19 @@
 """APPEND: messages from a client into a mailbox, one or several in one command. RFC 9051 §6.3.12, RFC 3502, RFC 7889.
 
 Guarantees: all messages of a command are added, or none; what cannot be taken is refused before its octets come where
-the client waits for that; at most SMALL_OCTETS of a message are in memory, of larger ones a piece, and no more than
+the client waits for that; small messages are in memory up to HELD_OCTETS, of larger ones a piece, and no more than
 MOST_MESSAGES wait for the end; of an APPEND that is given up or broken off nothing stays.
 """
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from maillib import maillog
 from maillib.errors import MailError, NotFound, TemporaryError
-from maillib.ports.blobs import BlobRef, Blobs
+from maillib.ports.blobs import BlobRef, Blobs, WholeBody
 from maillib.ports.index import Mailbox, NewMessage
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.events import AppendMessage
@@ -21,7 +22,10 @@ from maillib.sessions.imap_mailboxes import described, quota_octets
 from maillib.sessions.imap_replies import Refused
 
 SMALL_OCTETS = 256 * 1024
-"""Messages up to this are stored in one go, others as they come."""
+"""Messages up to this are held until they are whole, others are stored as they come."""
+
+HELD_OCTETS = 512 * 1024
+"""Of small messages: then they are stored, several in one go."""
 
 MOST_MESSAGES = 1000
 """Of one APPEND."""
@@ -40,7 +44,13 @@ class Appending:
         self._room: int | None = None
         """Octets that the quota leaves; None: no limit."""
         self._coming: _Coming | None = None
+        """What is stored as it comes."""
         self._announced: AppendMessage | None = None
+        """The message that comes."""
+        self._pieces: list[bytes] = []
+        """What has come of it, where it is small."""
+        self._held: list[_Whole] = []
+        self._held_octets = 0
         self._messages: list[NewMessage] = []
 
     async def begin(self, mailbox: str) -> None:
@@ -74,34 +84,49 @@ class Appending:
             if self._room < 0:
                 raise Refused("the quota does not allow it", code="OVERQUOTA")
         self._announced = message
-        self._coming = _Coming(self._blobs, message.octets)
+        if message.octets > SMALL_OCTETS:
+            self._coming = _Coming(self._blobs)
 
     async def feed(self, data: bytes) -> None:
-        assert self._coming is not None and self._announced is not None, "a message was announced"
+        assert self._announced is not None, "a message was announced"
         if b"\0" in data and not self._announced.binary:
             raise Refused("NUL comes in a literal8 only", code="CANNOT")  # RFC 3516 §4.4
-        await self._coming.feed(data)
+        if self._coming is not None:
+            await self._coming.feed(data)
+        else:
+            self._pieces.append(data)
 
     async def _complete(self) -> None:
         """The message that came last, if any."""
-        coming, announced = self._coming, self._announced
-        if coming is None or announced is None:
+        announced, self._announced = self._announced, None
+        if announced is None:
             return
-        body = await coming.finish()
-        self._coming = self._announced = None
-        self._messages.append(
-            NewMessage(
-                delivery_key=None,
-                prefix=b"",
-                body=body,
-                internal_date=announced.date or datetime.now(UTC),
-                flags=frozenset(announced.flags) - {"\\Recent"},
-            )
-        )
+        date, flags = announced.date or datetime.now(UTC), frozenset(announced.flags) - {"\\Recent"}
+        if self._coming is not None:
+            await self._store_held()  # the order is the client's
+            body = await self._coming.finish()
+            self._coming = None
+            self._messages.append(_message(body, date, flags))
+        else:
+            octets = b"".join(self._pieces)
+            self._pieces = []
+            self._held.append(_Whole(WholeBody(octets, date), flags))
+            self._held_octets += len(octets)
+            if self._held_octets >= HELD_OCTETS:
+                await self._store_held()
+
+    async def _store_held(self) -> None:
+        if self._held:
+            bodies = await self._blobs.put_all([whole.body for whole in self._held])
+            self._messages += [
+                _message(body, whole.body.date, whole.flags) for body, whole in zip(bodies, self._held, strict=True)
+            ]
+            self._held, self._held_octets = [], 0
 
     async def finish(self) -> Done:
         """Add the messages."""
         await self._complete()
+        await self._store_held()
         assert self._mailbox is not None, "no message is taken without"
         account = self._client.account.id
         try:
@@ -117,43 +142,43 @@ class Appending:
         if self._coming is not None:
             await self._coming.abort()
         self._coming = self._announced = None
+        self._held, self._pieces = [], []
         await self._give_up_bodies()
 
     async def _give_up_bodies(self) -> None:
         """Messages that were added have them by other names."""
         messages, self._messages = self._messages, []
-        for message in messages:
-            await _give_up(self._blobs, message.body)
+        if messages:
+            await _give_up(self._blobs, *(message.body for message in messages))
 
 
-async def _give_up(blobs: Blobs, body: BlobRef) -> None:
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    body: WholeBody
+    flags: frozenset[str]
+
+
+def _message(body: BlobRef, date: datetime, flags: frozenset[str]) -> NewMessage:
+    return NewMessage(delivery_key=None, prefix=b"", body=body, internal_date=date, flags=flags)
+
+
+async def _give_up(blobs: Blobs, *bodies: BlobRef) -> None:
     try:
-        await blobs.delete(body)
-    except TemporaryError as error:  # the sweeper of orphans finds it
-        maillog.problem(what="a body that is not needed any more", error=str(error))
+        await blobs.delete(*bodies)
+    except TemporaryError as error:  # the sweeper of orphans finds them
+        maillog.problem(what="bodies that are not needed any more", error=str(error))
 
 
 class _Coming:
-    """The octets of one message on their way into a body."""
+    """The octets of a large message on their way into a body."""
 
-    def __init__(self, blobs: Blobs, octets: int) -> None:
+    def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
-        self._is_small = octets <= SMALL_OCTETS
-        self._pieces: list[bytes] = []
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
-        self._put: asyncio.Task[BlobRef] | None = None
+        self._put = asyncio.create_task(blobs.put(self._queued()))
 
-    async def feed(self, data: bytes) -> None:
-        if self._is_small:
-            self._pieces.append(data)
-            return
-        if self._put is None:
-            self._put = asyncio.create_task(self._blobs.put(self._queued()))
-        await self._hand_over(data)
-
-    async def _hand_over(self, data: bytes | None) -> None:
-        """Raises what the body cannot be written for."""
-        assert self._put is not None
+    async def feed(self, data: bytes | None) -> None:
+        """None: that was all. Raises StoreFull, Transient."""
         handing = asyncio.create_task(self._queue.put(data))
         await asyncio.wait((handing, self._put), return_when=asyncio.FIRST_COMPLETED)
         if not handing.done():  # nobody takes it: the writing has failed
@@ -166,19 +191,10 @@ class _Coming:
 
     async def finish(self) -> BlobRef:
         """Raises StoreFull, Transient."""
-        if self._put is None:
-            return await self._blobs.put(_once(b"".join(self._pieces)))
-        await self._hand_over(None)
+        await self.feed(None)
         return await self._put
 
     async def abort(self) -> None:
-        if self._put is None:
-            return
-        if not self._put.done():
-            self._put.cancel()
+        self._put.cancel()
         with suppress(MailError, asyncio.CancelledError):
             await _give_up(self._blobs, await self._put)
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data

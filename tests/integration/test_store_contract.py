@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from maillib.errors import Conflict, NotFound, TooSoon
-from maillib.ports.blobs import BlobRef
+from maillib.ports.blobs import BlobRef, WholeBody
 from maillib.ports.index import INBOX, NewMessage, Uid
 from tests.support.store_engines import ALICE, WHEN, Keeps, Store, chunks_of, new_message
 
@@ -44,6 +44,26 @@ def test_several_bodies_at_once(keeps: Keeps) -> None:
         assert rest[:2] == [b"", b"three"]
         assert isinstance(rest[2], NotFound)
         assert await store.blobs.bodies([]) == []
+
+    keeps(promise)
+
+
+def test_bodies_at_hand_are_put_and_given_up_together(keeps: Keeps) -> None:
+    """They come back as they are, messages appended with them keep them, and a sweep finds those nobody wants."""
+
+    async def promise(store: Store) -> None:
+        date = datetime(2020, 1, 2, 3, 4, 5, tzinfo=UTC)
+        refs = await store.blobs.put_all([WholeBody(b"one", date), WholeBody(b"", date), WholeBody(b"three", WHEN)])
+        assert await store.blobs.bodies(refs) == [b"one", b"", b"three"]
+        new = [NewMessage(delivery_key=None, prefix=b"", body=ref, internal_date=date) for ref in refs]
+        await store.index.append(ALICE, INBOX, new)
+        soon = datetime.now(UTC) + timedelta(minutes=1)
+        assert set(refs) <= {ref async for ref in store.blobs.list(older_than=soon)}
+        await store.blobs.delete(*refs)
+        assert not set(refs) & {ref async for ref in store.blobs.list(older_than=soon)}
+        stored = await store.index.messages(ALICE, INBOX, range(1, 4))
+        assert await store.blobs.bodies([one.body for one in stored.values()]) == [b"one", b"", b"three"]
+        assert await store.blobs.put_all([]) == []
 
     keeps(promise)
 
