@@ -51,7 +51,7 @@ def test_at_the_start(suite: MailSuite) -> None:
     with read_only(suite.place.state_dir):
         done = suite.run("apply")
         assert done.code == 73
-        assert f"{suite.place.state_dir} is not writable" in done.err
+        assert f"{suite.place.state_dir} is on a file system that is mounted read-only" in done.err
         assert suite.processes() == set()
     suite.ok("apply")
     suite.send("after")
