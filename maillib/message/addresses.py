@@ -136,7 +136,8 @@ class _Reader:
             if self._angle is None:
                 start = at - _run(local[::-1])
                 name, local = _text(local[:start]) or name, local[start:]
-        mailbox = _text(local) if self._angle is not None or not host else _joined(local)
+        is_run = all(piece == " " for piece in local[_run(local) :])
+        mailbox = _joined(local) if is_run else _text(local)
         if mailbox or host or (self._angle is not None and name):
             self._found.append(EnvelopeAddress(name or None, route or None, mailbox, host))
         self._clear()

@@ -118,6 +118,8 @@ class _Reader:
             if not boundary.strip():
                 what = what._replace(type=PLAIN.type, subtype=PLAIN.subtype, parameters=())
             elif not full:
+                # An empty line right before what seemed a delimiter around: its own may be longer.
+                body = header_end(self._octets, start, at)
                 self._open.append(_Open(start, body, what, boundary))
                 return body
         elif kind == b"message" and what.subtype.lower() in (b"rfc822", b"global") and not full:

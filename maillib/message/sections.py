@@ -125,12 +125,13 @@ def _of_message(octets: bytes, wanted: Section, start: int, body: int, end: int)
 
 
 def _fields(header: bytes, wanted: Section) -> bytes:
-    """The fields that are wanted, each as it is, and the empty line, which is always there."""
-    names = {name.lower().encode() for name in wanted.fields}
+    """The fields that are wanted, each as it is, and the empty line behind the header, if it has one."""
+    names = {name.lower().encode("utf-8", "replace") for name in wanted.fields}
     keep = wanted.what is What.FIELDS
     *lines, last = FIELD_END.split(header)
     fields = [line + b"\n" for line in lines]
-    if last.strip():  # the header ends in the middle of a line
+    if last:  # the header ends in the middle of a line
         fields.append(last.rstrip(b"\r") + b"\r\n")
-    kept = [field for field in fields if field.strip() and (field.partition(b":")[0].strip().lower() in names) is keep]
-    return b"".join(kept) + b"\r\n"
+    return b"".join(
+        [field for field in fields if not field.strip() or (field.partition(b":")[0].strip().lower() in names) is keep]
+    )
