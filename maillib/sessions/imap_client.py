@@ -16,6 +16,7 @@ from maillib.ports.index import Index, ModSeq, Row
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.server import ImapServer
 from maillib.sessions.doorkeeper import Doorkeeper
+from maillib.sessions.imap_ahead import Ahead
 from maillib.sessions.imap_blocks import Blocks
 from maillib.sessions.imap_bodies import Bodies
 from maillib.sessions.imap_derive import Deriving
@@ -88,6 +89,7 @@ class Client:
         self.has_news = False
         self._selected: Selected | None = None
         self._interest: Interest | None = None
+        self._ahead: Ahead | None = None
         self._keywords: set[str] = set()
 
     @property
@@ -105,6 +107,18 @@ class Client:
     def has_selected(self) -> bool:
         return self._selected is not None
 
+    @property
+    def ahead(self) -> Ahead:
+        """Of the selected mailbox. Raises Bad."""
+        if self._ahead is None:
+            self._ahead = Ahead(self.selected, self.shared.bodies)
+        return self._ahead
+
+    def rest(self) -> None:
+        """The client is in no hurry: hold nothing for it."""
+        if self._ahead is not None:
+            self._ahead.forget()
+
     def writable(self) -> Selected:
         """The selected mailbox. Raises Refused when it was selected by EXAMINE."""
         if self.selected.read_only:
@@ -120,7 +134,7 @@ class Client:
         """Idempotent."""
         if self._interest is not None:
             self._interest.end()
-        self._interest = self._selected = None
+        self._interest = self._selected = self._ahead = None
         self.has_news = False
         self._keywords.clear()
 

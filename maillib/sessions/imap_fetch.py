@@ -207,10 +207,30 @@ class _Fetching:
         if not self._content:
             await self._send_views(batch, rows)
             return
+        if len(batch) == 1 and not self._needs_views:
+            await self._one(batch[0], rows)
+            return
         stored = await selected.stored(batch)
         self._is_gone = self._is_gone or len(stored) < len(batch)
         for group in imap_bodies.groups(stored):
             await self._group({uid: stored[uid] for uid in group}, rows)
+
+    async def _one(self, at: int, rows: Mapping[Uid, Row]) -> None:
+        """A client that takes message after message is read ahead of."""
+        ahead, uid = self._client.ahead, Uid(self._selected.uids[at])
+        message = ahead.at_hand(at)
+        if message is None:
+            stored = await ahead.look(at)
+            if uid not in stored:
+                self._is_gone = True
+                return
+            if imap_bodies.is_large(stored[uid]):
+                await self._group({uid: stored[uid]}, rows)
+                return
+            await ahead.read(stored)
+            message = ahead.at_hand(at)
+            assert message is not None, "it was read"
+        await self._send_read(uid, rows.get(uid), message)
 
     async def _set_seen(self, rows: dict[Uid, Row]) -> None:
         """Messages whose text is sent are seen; where that cannot be kept they are sent all the same."""

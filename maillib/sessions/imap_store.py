@@ -43,7 +43,7 @@ async def store(client: Client, command: Store, output: Output) -> Done:
     if not command.silent:
         refused = set(changed.refused)
         for batch in places.batches(ROWS_AT_ONCE):
-            rows = await selected.rows(batch)
+            rows = changed.rows if len(changed.rows) == len(batch) == len(places) else await selected.rows(batch)
             is_known = is_known and len(rows) == len(batch)
             told = [each for each in selected.numbered(batch, rows) if each[1].uid not in refused]
             await client.tell_flags(told, output, uid=command.uid or client.qresync)

@@ -7,6 +7,7 @@ import pytest
 
 from maillib.errors import PeerError
 from maillib.ports.index import Retention
+from maillib.sessions import imap_blocks, imap_fetch
 from maillib.settings.imap import ImapSettings
 from tests.support.imap_world import ImapWorld, Peer, run
 
@@ -47,6 +48,67 @@ def test_what_fetch_answers() -> None:
         assert await client.ok("UID FETCH 2:9 FLAGS") == []
         assert await client.ok("UID FETCH 9:* (UID)") == ["* 1 FETCH (UID 1)"]
         await close(world, client)
+
+    run(main)
+
+
+def test_all_flags_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one session has rendered serves others, and never after it has changed."""
+    monkeypatch.setattr(imap_blocks, "LINES", 10)
+    monkeypatch.setattr(imap_fetch, "BLOCK", 10)
+    monkeypatch.setattr(imap_fetch, "LINES_AT_ONCE", 10)
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        await world.deliver(*[b"x"] * 35)
+        client, other = await world.logged_in("INBOX"), await world.logged_in("INBOX")
+        expected = dict.fromkeys(range(1, 36), "")
+
+        async def look(at: Peer) -> None:
+            lines = [line for line in await at.ok("FETCH 1:* (FLAGS)") if "FETCH" in line]
+            assert lines == [f"* {number} FETCH (FLAGS ({flags}))" for number, flags in expected.items()]
+
+        await look(client)
+        await look(other)
+        for number, flag in ((1, "\\Seen"), (10, "a"), (11, "b"), (35, "c")):
+            await other.ok(f"STORE {number} +FLAGS.SILENT ({flag})")
+            expected[number] = flag
+        await look(other)
+        await client.ok("NOOP")
+        await look(client)
+        await other.ok("STORE 5,30 +FLAGS.SILENT (\\Deleted)")
+        await other.ok("EXPUNGE")
+        expected = {number: expected[number + (number >= 5) + (number >= 29)] for number in range(1, 34)}
+        await look(other)
+        await client.ok("NOOP")
+        await world.deliver(b"y")
+        await client.ok("NOOP")
+        expected[34] = ""
+        await look(client)
+        await close(world, client, other)
+
+    run(main)
+
+
+def test_message_after_message() -> None:
+    """Who fetches one by one gets each as it is: small and large ones, forwards, backwards, with a gap."""
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        bodies = [b"%d " % number * (200_000 if number % 7 == 0 else 10) for number in range(1, 31)]
+        await world.deliver(*bodies)
+        client, other = await world.logged_in("INBOX"), await world.logged_in("INBOX")
+        order = [*range(1, 21), 20, 5, *range(18, 0, -1), *range(15, 31)]
+        for number in order:
+            body = bodies[number - 1]
+            assert await client.ok(f"FETCH {number} BODY.PEEK[]") == [
+                f"* {number} FETCH (BODY[] {{{len(body)}}}\r\n{body.decode()})"
+            ]
+        await other.ok("STORE 3 +FLAGS.SILENT \\Deleted")
+        await other.ok("EXPUNGE")
+        lines, end = await client.command("FETCH 3 BODY.PEEK[]")
+        assert (lines, end[:19]) == ([], "OK [EXPUNGEISSUED] ")
+        await close(world, client, other)
 
     run(main)
 
@@ -444,10 +506,8 @@ class Picture:
                     gone = int(words[1])
                     assert 1 <= gone <= self.count
                     self.count -= 1
-                    for known in (self.flags, self.uids):
-                        moved = {n - (n > gone): value for n, value in known.items() if n != gone}
-                        known.clear()
-                        known.update(moved)
+                    self.flags = {n - (n > gone): value for n, value in self.flags.items() if n != gone}
+                    self.uids = {n - (n > gone): value for n, value in self.uids.items() if n != gone}
                 case ["FETCH"]:
                     number = int(words[1])
                     assert 1 <= number <= self.count
@@ -459,8 +519,11 @@ class Picture:
 
 
 @pytest.mark.parametrize("tombstones", [10_000, 1])
-def test_random_commands_leave_all_with_the_same_picture(tombstones: int) -> None:
+def test_random_commands_leave_all_with_the_same_picture(tombstones: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever several clients do to one mailbox, what each was told adds up to what is there."""
+    monkeypatch.setattr(imap_blocks, "LINES", 3)  # so that some blocks change and others do not
+    monkeypatch.setattr(imap_fetch, "BLOCK", 3)
+    monkeypatch.setattr(imap_fetch, "LINES_AT_ONCE", 4)
 
     async def main() -> None:
         chance = random.Random(tombstones)
