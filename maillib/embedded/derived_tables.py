@@ -127,7 +127,7 @@ def _in_field(transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids, 
     condition, values = _among(mailbox, among)
     candidates = transaction.execute(
         f"SELECT key - ?, header FROM text WHERE {condition} AND instr(header, ?) AND instr(header, ?) ORDER BY key",  # noqa: S608
-        (_key(mailbox, 0), *values, f"\n{name}:", text),
+        (_key(mailbox, 0), *values, text, f"\n{name}:"),
     )
     return [Uid(uid) for uid, header in candidates if any(text in value for value in values_of(header, name))]
 

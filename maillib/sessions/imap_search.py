@@ -4,33 +4,25 @@ Leaves to others: whether a message is meant (`imap_matching`).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from maillib.dialog import Output
 from maillib.errors import MailError
-from maillib.ports.index import ModSeq, Uid
+from maillib.ports.index import ModSeq
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.commands import Search, SearchReturn
 from maillib.protocols.imap.search_keys import ModSeqFrom
 from maillib.sessions.imap_client import Client, Done
-from maillib.sessions.imap_matching import leaves, matching
-
-
-class Found(NamedTuple):
-    number: int
-    uid: Uid
-    modseq: ModSeq
+from maillib.sessions.imap_matching import Match, leaves, matching
 
 
 async def search(client: Client, tag: str, command: Search, output: Output) -> Done:
     selected = client.selected
-    await selected.load()
     returns = command.returns
     tells_modseq = any(isinstance(leaf, ModSeqFrom) for leaf in leaves(command.key))
     if tells_modseq:
         client.condstore = True
     try:
-        found = [Found(number, row.uid, row.modseq) async for number, row in matching(client, command.key)]
+        found = [one async for some in matching(client, command.key, with_modseqs=tells_modseq) for one in some]
     except MailError:
         if returns is not None and SearchReturn.SAVE in returns:
             selected.saved = ()  # RFC 5182 §2.1
@@ -50,7 +42,7 @@ async def search(client: Client, tag: str, command: Search, output: Output) -> D
     return Done("searched")
 
 
-def _meant(found: Sequence[Found], returns: frozenset[SearchReturn]) -> Sequence[Found]:
+def _meant(found: Sequence[Match], returns: frozenset[SearchReturn]) -> Sequence[Match]:
     """What is saved, and whose modseqs count. RFC 5182 §2.4, RFC 4731 §3.2."""
     if returns & {SearchReturn.ALL, SearchReturn.COUNT} or not returns & {SearchReturn.MIN, SearchReturn.MAX}:
         return found
@@ -59,7 +51,7 @@ def _meant(found: Sequence[Found], returns: frozenset[SearchReturn]) -> Sequence
 
 
 def _esearch(
-    tag: str, command: Search, returns: frozenset[SearchReturn], found: Sequence[Found], modseq: ModSeq | None
+    tag: str, command: Search, returns: frozenset[SearchReturn], found: Sequence[Match], modseq: ModSeq | None
 ) -> bytes:
     numbers = [one.uid if command.uid else one.number for one in found]
     return replies.esearch(
