@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from maillib.settings.base import Json
@@ -127,6 +127,11 @@ def expected_from(resolved: Json) -> dict[str, Expected]:
     return {name: _expected(row) for name, row in rows.items() if isinstance(row, Mapping)}
 
 
+def as_run(expected: Expected, service: Json) -> Expected:
+    """The same with the listeners that its master was told: others than those in force, where an apply was killed."""
+    return replace(expected, listeners=_listeners(service))
+
+
 def table(rows: Mapping[str, ServiceStatus]) -> str:
     """For people: one line a service."""
     head = ("SERVICE", "STATE", "SESSIONS", "LISTENERS", "PID", "GEN", "UP", "HOLD")
@@ -145,14 +150,16 @@ def table(rows: Mapping[str, ServiceStatus]) -> str:
 
 def _expected(row: Mapping[str, Json]) -> Expected:
     config = row["config"]
-    listen = config["listen"] if isinstance(config, Mapping) else None
     return Expected(
         protocol=str(config["protocol"]) if isinstance(config, Mapping) else "",
         enabled=bool(row["enabled"]),
-        listeners=tuple(_listener(one) for one in listen if isinstance(one, Mapping))
-        if isinstance(listen, list)
-        else (),
+        listeners=_listeners(config),
     )
+
+
+def _listeners(config: Json) -> tuple[Mapping[str, Json], ...]:
+    listen = config.get("listen") if isinstance(config, Mapping) else None
+    return tuple(_listener(one) for one in listen if isinstance(one, Mapping)) if isinstance(listen, list) else ()
 
 
 def _trouble(seen: Seen) -> str | None:

@@ -1,5 +1,6 @@
 """Verbs that look at what runs and change nothing: status, drift, sessions, wait, logs."""
 
+import contextlib
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -12,11 +13,11 @@ from maillib.errors import NotFound
 from maillib.settings.base import Json
 from orchestrator import generation, tail
 from orchestrator.cli import suite
-from orchestrator.errors import Exit, NotReady, SupervisorDown
+from orchestrator.errors import Exit, GenerationDamaged, NotReady, SupervisorDown
 from orchestrator.place import Place
 
 if TYPE_CHECKING:  # the verbs that need them import them: they cost more than the rest of the start
-    from orchestrator.observation import Observation
+    from orchestrator.observation import Observation, Seen
     from orchestrator.status import Expected, ServiceStatus
 
 _WATCH_S = 1.0
@@ -150,7 +151,21 @@ def _look(
 
     observation = observe(place, expected)
     now = control.now()
-    return observation, {name: describe(expected[name], observation.services[name], now) for name in names}
+    rows: dict[str, ServiceStatus] = {}
+    for name in names:
+        seen = observation.services[name]
+        rows[name] = describe(_as_run(place, name, expected[name], seen), seen, now)
+    return observation, rows
+
+
+def _as_run(place: Place, name: str, expected: "Expected", seen: "Seen") -> "Expected":
+    from orchestrator.status import as_run
+
+    runs = generation.numbered(place.state_dir, seen.master.generation) if seen.master else None
+    with contextlib.suppress(GenerationDamaged):
+        service = runs.service(name) if runs else None
+        return expected if service is None else as_run(expected, service)
+    return expected
 
 
 def _status_json(place: Place, observation: "Observation", rows: "Mapping[str, ServiceStatus]") -> Json:

@@ -155,6 +155,26 @@ def test_one_apply_at_a_time(line_suite: RealSuite) -> None:
     assert line_suite.generation() == 2
 
 
+def test_killed_before_its_last_step_status_tells_what_runs(line_suite: RealSuite) -> None:
+    """Where a service listens is told as it is, though the generation that says so was not made the one in force."""
+    one, two = free_ports(2)
+    line_suite.write(_spec({"one": _service(one)}))
+    line_suite.ok("apply")
+    line_suite.write(_spec({"one": _service(one, two)}))
+    line_suite.ok("apply")
+    home = line_suite.place.state_dir / "generations"
+    (home / "000002" / "result.json").unlink()
+    (home / "current").unlink()
+    (home / "current").symlink_to("000001")
+    done = line_suite.run("status")
+    assert "a change was broken off; `postroom apply` ends it" in done.err
+    assert line_suite.generation() == 1
+    listeners = line_suite.status()["one"]["listeners"]
+    assert [row["address"] for row in listeners] == [f"127.0.0.1:{one}", f"127.0.0.1:{two}"]
+    line_suite.ok("apply")
+    assert line_suite.run("plan", "--detailed-exitcode").code == 0
+
+
 def test_asked_to_end_it_goes_back(line_suite: RealSuite) -> None:
     """SIGTERM during the switch: what was switched goes back, exit 4; nobody holds the lock."""
     one, two = free_ports(2)
