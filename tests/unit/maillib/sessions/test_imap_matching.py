@@ -73,7 +73,7 @@ SEARCHES = {
     "UNFLAGGED": "1 3 4",
     "KEYWORD $junk": "3",
     "UNKEYWORD $Junk": "1 2 4",
-    "LARGER 200": "1 2 3",
+    "LARGER 150": "1 2 3",
     "SMALLER 19": "4",
     "LARGER 18": "1 2 3",
     "MODSEQ 1": "1 2 3 4 (MODSEQ 4)",
