@@ -137,6 +137,8 @@ def move(
 
 def changes(transaction: sqlite3.Connection, key: MailboxKey, since: ModSeq, limit: int) -> Changes:
     mailbox = tables.mailbox(transaction, key)
+    if since >= mailbox.highest_modseq:  # as nearly always
+        return Changes(since, [], [], complete=True)
     if since < tables.forgotten_modseq(transaction, mailbox.id):
         raise TooOld(f"mailbox {mailbox.id} has forgotten what was expunged after modseq {since}")
     until = tables.modseq_of_change(transaction, mailbox.id, since, limit) or mailbox.highest_modseq

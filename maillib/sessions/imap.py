@@ -333,7 +333,6 @@ class ImapSession:
         """RFC 2177. News from before are told at once."""
         await output.send(replies.continuation("idling"))
         self._idle = tag
-        client.rest()
         self._core.expect_done(tag)
         if client.has_selected:
             await self._tell_news(client, output, expunges=True)

@@ -16,7 +16,6 @@ from maillib.ports.index import Index, ModSeq, Row
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.server import ImapServer
 from maillib.sessions.doorkeeper import Doorkeeper
-from maillib.sessions.imap_ahead import Ahead
 from maillib.sessions.imap_blocks import Blocks
 from maillib.sessions.imap_bodies import Bodies
 from maillib.sessions.imap_derive import Deriving
@@ -24,6 +23,7 @@ from maillib.sessions.imap_folders import Furnisher
 from maillib.sessions.imap_news import Interest, News
 from maillib.sessions.imap_replies import Bad, Refused
 from maillib.sessions.imap_view import Selected
+from maillib.sessions.imap_whereabouts import Whereabouts
 from maillib.sessions.listing import Listings
 from maillib.settings.imap import ImapSettings
 
@@ -47,6 +47,7 @@ class Shared:
         self.listings = Listings(index)
         self.bodies = Bodies(blobs)
         self.blocks = Blocks()
+        self.whereabouts = Whereabouts(index)
         self.deriving = Deriving(index, self.bodies)
         self.news = News(hints)
         self.furnisher = Furnisher(index)
@@ -89,7 +90,6 @@ class Client:
         self.has_news = False
         self._selected: Selected | None = None
         self._interest: Interest | None = None
-        self._ahead: Ahead | None = None
         self._keywords: set[str] = set()
 
     @property
@@ -107,18 +107,6 @@ class Client:
     def has_selected(self) -> bool:
         return self._selected is not None
 
-    @property
-    def ahead(self) -> Ahead:
-        """Of the selected mailbox. Raises Bad."""
-        if self._ahead is None:
-            self._ahead = Ahead(self.selected, self.shared.bodies)
-        return self._ahead
-
-    def rest(self) -> None:
-        """The client is in no hurry: hold nothing for it."""
-        if self._ahead is not None:
-            self._ahead.forget()
-
     def writable(self) -> Selected:
         """The selected mailbox. Raises Refused when it was selected by EXAMINE."""
         if self.selected.read_only:
@@ -134,7 +122,7 @@ class Client:
         """Idempotent."""
         if self._interest is not None:
             self._interest.end()
-        self._interest = self._selected = self._ahead = None
+        self._interest = self._selected = None
         self.has_news = False
         self._keywords.clear()
 

@@ -216,21 +216,13 @@ class _Fetching:
             await self._group({uid: stored[uid] for uid in group}, rows)
 
     async def _one(self, at: int, rows: Mapping[Uid, Row]) -> None:
-        """A client that takes message after message is read ahead of."""
-        ahead, uid = self._client.ahead, Uid(self._selected.uids[at])
-        message = ahead.at_hand(at)
-        if message is None:
-            stored = await ahead.look(at)
-            if uid not in stored:
-                self._is_gone = True
-                return
-            if imap_bodies.is_large(stored[uid]):
-                await self._group({uid: stored[uid]}, rows)
-                return
-            await ahead.read(stored)
-            message = ahead.at_hand(at)
-            assert message is not None, "it was read"
-        await self._send_read(uid, rows.get(uid), message)
+        selected, uid = self._selected, Uid(self._selected.uids[at])
+        with mailbox_still_there():
+            stored = await self._client.shared.whereabouts.of(selected.account, selected.id, uid)
+        if stored is None:
+            self._is_gone = True
+        else:
+            await self._group({uid: stored}, rows)
 
     async def _set_seen(self, rows: dict[Uid, Row]) -> None:
         """Messages whose text is sent are seen; where that cannot be kept they are sent all the same."""
