@@ -14,7 +14,7 @@ from tests.support.real_suite import LIMIT_S, free_ports
 
 
 class ImapSuite(MailSuite):
-    """SMTP, spool and IMAP."""
+    """SMTP, spool, IMAP and POP."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -24,7 +24,6 @@ class ImapSuite(MailSuite):
         spec = super().spec()
         services = spec["services"]
         assert isinstance(services, dict)
-        del services["pop"]
         services["imap"] = {
             "protocol": "imap",
             "processes": processes,
