@@ -25,12 +25,12 @@ _PREVIEW_OCTETS = 64 * 1024
 
 
 class _Folded(dict[int, str]):
-    """What becomes of a character; those that stay as they are are not kept."""
+    """What becomes of a character, kept; of the million beyond the basic plane only of those that change."""
 
     def __missing__(self, code: int) -> str:
         char = chr(code)
         folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", char).casefold())
-        if folded != char:
+        if folded != char or code < 0x10000:
             self[code] = folded
         return folded
 

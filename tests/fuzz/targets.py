@@ -10,12 +10,13 @@ from itertools import pairwise
 
 from maillib.address import Address
 from maillib.errors import MailError, PeerError
+from maillib.message.dates import sent_date
 from maillib.message.downgrade import Downgrade
 from maillib.message.envelope import envelope
 from maillib.message.fields import fields, mailboxes
 from maillib.message.mime import Part, header_end, structure
 from maillib.message.sections import Section, UnknownEncoding, What, binary, section
-from maillib.message.text import body_text, header_text, preview
+from maillib.message.text import body_text, header_text, part_headers_text, preview
 from maillib.protocols import pop3, proxy, sasl, smtp
 from maillib.protocols.imap import names, parse
 from maillib.protocols.imap.commands import Authenticate, Plain
@@ -121,7 +122,9 @@ def _mime(octets: bytes) -> Hashable:
     except UnknownEncoding:
         pass
     header = octets[: header_end(octets)]
-    header_text(header), body_text(octets, tree), preview(octets, tree)
+    for text in (header_text(header), part_headers_text(octets, tree), body_text(octets, tree), preview(octets, tree)):
+        text.encode()
+    sent_date(header)
     return len(parts).bit_length(), max(len(part.parts) for part in parts).bit_length()
 
 
