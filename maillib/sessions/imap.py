@@ -29,38 +29,15 @@ from maillib.protocols.imap.commands import (
     Authenticate,
     Command,
     Compress,
-    Copy,
-    Create,
-    Delete,
-    Enable,
-    Expunge,
-    Fetch,
-    GetQuota,
-    GetQuotaRoot,
     Id,
-    List,
     Login,
-    Lsub,
-    Move,
     Plain,
-    Rename,
-    Search,
-    Select,
-    SetQuota,
-    Status,
-    Store,
-    Subscribe,
-    Unsubscribe,
+    keyword,
 )
 from maillib.protocols.imap.server import ImapServer
 from maillib.sessions import (
     imap_capabilities,
-    imap_fetch,
-    imap_listing,
-    imap_mailboxes,
-    imap_search,
-    imap_select,
-    imap_store,
+    imap_commands,
 )
 from maillib.sessions.imap_append import Appending
 from maillib.sessions.imap_client import Client, Done, Shared
@@ -270,13 +247,15 @@ class ImapSession:
             if command is Plain.IDLE:
                 await self._begin_idle(tag, self._logged_in(), output)
                 return Next.AGAIN
-            done = await self._any_state(command, output) or await _do(self._logged_in(), tag, command, output)
+            done = await self._any_state(command, output) or await imap_commands.serve(
+                self._logged_in(), tag, command, output
+            )
         except (Refused, TemporaryError, PermanentError, Conflict) as error:
             if client is not None and client.has_selected and not isinstance(error, Bad):
-                await self._tell_news(client, output, expunges=not _by_number(command))
-            await self._refuse(tag, _name(command), error, output)
+                await self._tell_news(client, output, expunges=not imap_commands.is_by_number(command))
+            await self._refuse(tag, keyword(command), error, output)
         else:
-            await self._finish(tag, done, output, expunges=not _by_number(command))
+            await self._finish(tag, done, output, expunges=not imap_commands.is_by_number(command))
         return Next.AGAIN
 
     async def _any_state(self, command: Command, output: Output) -> Done | None:
@@ -424,70 +403,3 @@ class ImapSession:
     def _hear(self) -> None:
         if self._idle is not None:
             self._wake()
-
-
-async def _do(client: Client, tag: str, command: Command, output: Output) -> Done:
-    """Raises Refused, TemporaryError, PermanentError, Conflict; MailboxGone."""
-    match command:
-        case Fetch():
-            return await imap_fetch.fetch(client, command, output)
-        case Store():
-            return await imap_store.store(client, command, output)
-        case Search():
-            return await imap_search.search(client, tag, command, output)
-        case Copy():
-            return await imap_store.copy(client, command)
-        case Move():
-            return await imap_store.move(client, command, output)
-        case Expunge():
-            return await imap_store.expunge(client, command)
-        case Select():
-            return await imap_select.select(client, command, output)
-        case Plain.CLOSE:
-            return await imap_select.close(client)
-        case Plain.UNSELECT:
-            return imap_select.unselect(client)
-        case Plain.NOOP | Plain.CHECK:
-            if command is Plain.CHECK:
-                client.selected  # noqa: B018 - raises Bad
-            return Done("done", has_changed=True)
-        case Enable(names):
-            return await imap_capabilities.enable(client, names, output)
-        case List():
-            return await imap_listing.list_(client, command, output)
-        case Lsub():
-            return await imap_listing.lsub(client, command, output)
-        case Status():
-            return await imap_mailboxes.status(client, command, output)
-        case Create():
-            return await imap_mailboxes.create(client, command)
-        case Delete():
-            return await imap_mailboxes.delete(client, command, output)
-        case Rename():
-            return await imap_mailboxes.rename(client, command)
-        case Subscribe():
-            return await imap_mailboxes.subscribe(client, command)
-        case Unsubscribe():
-            return await imap_mailboxes.unsubscribe(client, command)
-        case Plain.NAMESPACE:
-            return await imap_mailboxes.namespace(output)
-        case GetQuota():
-            return await imap_mailboxes.get_quota(client, command, output)
-        case GetQuotaRoot():
-            return await imap_mailboxes.get_quota_root(client, command, output)
-        case SetQuota():
-            raise Refused("only an administrator sets quotas", code="NOPERM")
-        case _:
-            raise Bad("unknown command")
-
-
-def _by_number(command: Command) -> bool:
-    """Messages are meant by numbers, which have to stay as they are. RFC 9051 §7.5.1."""
-    return isinstance(command, Fetch | Store | Search) and not command.uid
-
-
-def _name(command: Command) -> str:
-    """For the log."""
-    if isinstance(command, Plain):
-        return command.value
-    return f"UID {type(command).__name__.upper()}" if getattr(command, "uid", False) else type(command).__name__.upper()

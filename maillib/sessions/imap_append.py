@@ -17,7 +17,7 @@ from maillib.ports.blobs import BlobRef, Blobs, WholeBody
 from maillib.ports.index import Mailbox, NewMessage
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.events import AppendMessage
-from maillib.sessions.imap_client import Client, Done
+from maillib.sessions.imap_client import Client, Done, check_flags
 from maillib.sessions.imap_mailboxes import described, quota_octets
 from maillib.sessions.imap_replies import Refused
 
@@ -41,8 +41,6 @@ class Appending:
         self._mailbox: Mailbox | None = None
         self._refused: MailError | None = None
         """Why no message is taken; said where the client listens."""
-        self._room: int | None = None
-        """Octets that the quota leaves; None: no limit."""
         self._coming: _Coming | None = None
         """What is stored as it comes."""
         self._announced: AppendMessage | None = None
@@ -57,9 +55,6 @@ class Appending:
         """Raises nothing."""
         try:
             self._mailbox = await described(self._client, mailbox)
-            limit = await quota_octets(self._client)
-            if limit is not None:
-                self._room = limit - (await self._client.index.usage(self._client.account.id)).octets
         except NotFound:
             self._refused = Refused("there is no such mailbox", code="TRYCREATE")
         except MailError as error:
@@ -77,15 +72,19 @@ class Appending:
             raise Refused(f"at most {most} octets are taken", code="TOOBIG")
         if len(self._messages) >= MOST_MESSAGES:
             raise Refused(f"at most {MOST_MESSAGES} messages at a time are taken", code="LIMIT")
+        check_flags(message.flags)
         if message.utf8 and not self._client.utf8:
             raise Refused("UTF8=ACCEPT has to be enabled first")
-        if self._room is not None:
-            self._room -= message.octets
-            if self._room < 0:
-                raise Refused("the quota does not allow it", code="OVERQUOTA")
         self._announced = message
         if message.octets > SMALL_OCTETS:
+            await self._find_room(message.octets)
             self._coming = _Coming(self._blobs)
+
+    async def _find_room(self, octets: int) -> None:
+        """Nobody sends much in vain; for small messages the index says it early enough. Raises Refused."""
+        limit = await quota_octets(self._client)
+        if limit is not None and (await self._client.index.usage(self._client.account.id)).octets + octets > limit:
+            raise Refused("the quota does not allow it", code="OVERQUOTA")
 
     async def feed(self, data: bytes) -> None:
         assert self._announced is not None, "a message was announced"

@@ -4,7 +4,7 @@ Guarantees: a keyword is announced (FLAGS) before a message is told to have it; 
 view and is told once.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 
 from maillib.dialog import Output
@@ -29,6 +29,10 @@ from maillib.settings.imap import ImapSettings
 
 LINES_AT_ONCE = 1000
 """Joined before they are sent: some fifty kilobytes, below what the connection keeps for a slow reader."""
+
+MOST_FLAGS = 100
+MOST_CHARACTERS = 200
+"""Of a flag. Clients have a dozen, of twenty characters."""
 
 MOST_KEYWORDS = 200
 """Announced of one mailbox; who has more flags than that gets to see them all the same."""
@@ -55,6 +59,12 @@ class Shared:
     async def close(self) -> None:
         """Before the engines are closed. Idempotent."""
         await self.news.close()
+
+
+def check_flags(flags: Collection[str]) -> None:
+    """Raises Refused: nobody may make a message as long as its flags."""
+    if len(flags) > MOST_FLAGS or any(len(flag) > MOST_CHARACTERS for flag in flags):
+        raise Refused(f"at most {MOST_FLAGS} flags of {MOST_CHARACTERS} characters are taken", code="LIMIT")
 
 
 @dataclass(frozen=True, slots=True)

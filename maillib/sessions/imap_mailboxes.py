@@ -3,7 +3,7 @@
 Leaves to others: LIST (`imap_listing`), selecting one (`imap_select`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from maillib.dialog import Output
 from maillib.errors import Conflict, NotFound
@@ -60,16 +60,21 @@ async def create(client: Client, command: Create) -> Done:
     if name in mailboxes:
         raise Conflict(f"there is a mailbox {name!r}")
     use = _special_use(command.special_use, mailboxes.values())
+    await _make_levels_above(client, name, mailboxes)
+    await client.index.create(account, name, special_use=use)
+    return Done("created")
+
+
+async def _make_levels_above(client: Client, name: str, known: Collection[str]) -> None:
+    """As far as they are not `known`."""
     levels = name.split(SEPARATOR)
     for depth in range(1, len(levels)):
         above = canonical_name(SEPARATOR.join(levels[:depth]))
-        if above not in mailboxes:
+        if above not in known:
             try:
-                await client.index.create(account, above)
+                await client.index.create(client.account.id, above)
             except Conflict:
                 pass  # somebody else was as quick
-    await client.index.create(account, name, special_use=use)
-    return Done("created")
 
 
 def _special_use(wanted: tuple[str, ...], mailboxes: Iterable[Mailbox]) -> str | None:
@@ -98,9 +103,17 @@ async def delete(client: Client, command: Delete, output: Output) -> Done:
 
 
 async def rename(client: Client, command: Rename) -> Done:
+    """Levels above the new name come with it, too. RFC 9051 §6.3.6."""
     name, new_name = canonical_name(command.mailbox), canonical_name(command.new_name.removesuffix(SEPARATOR))
     if new_name == name or (new_name.startswith(name + SEPARATOR) and name != INBOX):
         raise Refused("a mailbox cannot be below itself", code="CANNOT")
+    check_name(new_name)
+    names = {mailbox.name for mailbox in await client.index.mailboxes(client.account.id)}
+    if not any(each == name or each.startswith(name + SEPARATOR) for each in names):
+        raise NotFound(f"no mailbox {name!r}")
+    if new_name in names:
+        raise Conflict(f"there is a mailbox {new_name!r}")
+    await _make_levels_above(client, new_name, names)
     await client.index.rename(client.account.id, name, new_name)
     return Done("renamed", has_changed=True)
 

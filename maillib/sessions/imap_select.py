@@ -4,6 +4,7 @@ QRESYNC: a client says what it knows; it is told which UIDs have gone and which 
 and nothing of the rest.
 """
 
+from maillib import maillog
 from maillib.dialog import Output
 from maillib.ports.flags import SYSTEM_FLAGS
 from maillib.protocols.imap import replies
@@ -55,7 +56,9 @@ async def close(client: Client) -> Done:
     selected = client.selected
     if not selected.read_only:
         try:
-            await selected.expunge(None)
+            removed = await selected.expunge(None)
+            if removed:
+                maillog.expunged(user=str(client.account.address), messages=removed)
         except MailboxGone:
             pass  # and all that was in it
     client.unselect()

@@ -5,13 +5,14 @@ Guarantees: each command is one change of the index: all of it or nothing, durab
 
 from collections.abc import Sequence
 
+from maillib import maillog
 from maillib.dialog import Output
 from maillib.errors import NotFound
 from maillib.ports.flags import FlagChange
 from maillib.ports.index import Copied, ModSeq, Row, Uid, Uids
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.commands import Copy, Expunge, Move, Store
-from maillib.sessions.imap_client import Client, Done
+from maillib.sessions.imap_client import Client, Done, check_flags
 from maillib.sessions.imap_mailboxes import described
 from maillib.sessions.imap_replies import MailboxGone, Refused
 from maillib.sessions.imap_view import ROWS_AT_ONCE, Places, Selected
@@ -26,10 +27,10 @@ def _uids(selected: Selected, places: Places) -> Uids:
 
 async def store(client: Client, command: Store, output: Output) -> Done:
     selected = client.writable()
+    check_flags(command.flags)
     await selected.load()
     places = selected.places(command.messages, uid=command.uid)
-    conditional = command.unchanged_since is not None
-    if conditional:
+    if command.unchanged_since is not None:
         client.condstore = True
     if not places:
         return Done("nothing to change")
@@ -121,11 +122,14 @@ def _code(copied: Copied) -> str | None:
 
 async def expunge(client: Client, command: Expunge) -> Done:
     selected = client.writable()
+    removed = 0
     if command.uids is None:
-        await selected.expunge(None)
+        removed = await selected.expunge(None)
     else:
         await selected.load()
         places = selected.places(command.uids, uid=True)
         if places:
-            await selected.expunge(_uids(selected, places))
+            removed = await selected.expunge(_uids(selected, places))
+    if removed:
+        maillog.expunged(user=str(client.account.address), messages=removed)
     return Done("expunged", has_changed=True, tells_modseq=True)

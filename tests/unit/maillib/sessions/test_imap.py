@@ -102,6 +102,13 @@ def test_mailboxes_come_and_go() -> None:
         assert (await client.refused("DELETE INBOX")).startswith("NO [CANNOT]")
         assert (await client.refused("RENAME nothing other")).startswith("NO [NONEXISTENT]")
         assert (await client.refused("RENAME z/c a")).startswith("NO [ALREADYEXISTS]")
+        await client.ok("RENAME z/c deep/er/c")
+        assert [line.rpartition(" ")[2] for line in await client.ok('LIST "" deep*')] == [
+            "deep",
+            "deep/er",
+            "deep/er/c",
+        ]
+        await client.ok("RENAME deep/er/c z/c")
         await client.ok("CREATE &AOQ-/")
         assert (await client.ok('LIST "" &AOQ-'))[0].endswith(' "/" &AOQ-')
         await client.ok("ENABLE UTF8=ACCEPT")
@@ -165,6 +172,7 @@ def test_status_and_quota() -> None:
         assert (await client.refused("STATUS INBOX (MAILBOXID)")).startswith("BAD")
         assert await client.ok("GETQUOTAROOT INBOX") == ['* QUOTAROOT INBOX ""', '* QUOTA "" (STORAGE 3 10)']
         assert (await client.append("INBOX", b"z" * 9000)).startswith("NO [OVERQUOTA]")
+        assert (await client.say(b"a APPEND INBOX {900000}\r\n")).startswith(b"a NO [OVERQUOTA]")
         await world.allow(None)
         assert await client.ok('GETQUOTA ""') == ['* QUOTA "" ()']
         assert (await client.refused("GETQUOTA other")).startswith("NO [NONEXISTENT]")
