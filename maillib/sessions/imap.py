@@ -4,8 +4,7 @@ Guarantees: no log-in without TLS unless the listener allows it, and then the na
 asked for; an unknown user and a wrong password are answered alike; commands are served one after the other, in order,
 and what is new is told between a command's answer and its end; a client that says nothing is told news only in IDLE.
 
-Leaves to others: who a client is (`imap_login`), and what each command does: `imap_mailboxes`, `imap_listing`,
-`imap_select`, `imap_fetch`, `imap_store`, `imap_append`, `imap_search`.
+Leaves to others: who a client is (`imap_login`), what each command does (`imap_commands`, `imap_append`).
 """
 
 import time
@@ -247,9 +246,9 @@ class ImapSession:
             if command is Plain.IDLE:
                 await self._begin_idle(tag, self._logged_in(), output)
                 return Next.AGAIN
-            done = await self._any_state(command, output) or await imap_commands.serve(
-                self._logged_in(), tag, command, output
-            )
+            done = await self._any_state(command, output)
+            if done is None:
+                done = await imap_commands.serve(self._logged_in(), tag, command, output)
         except (Refused, TemporaryError, PermanentError, Conflict) as error:
             if client is not None and client.has_selected and not isinstance(error, Bad):
                 await self._tell_news(client, output, expunges=not imap_commands.is_by_number(command))
