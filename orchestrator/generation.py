@@ -323,12 +323,15 @@ def _link(link: Path, target: Path) -> None:
 
 
 def write_file(path: Path, text: str) -> None:
-    """A file of mode 0640 with `text`, synced."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """A file of mode 0640 with `text`, synced. What it raises names the file."""
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:  # of a full disk, the system does not say where
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def _sync_folder(path: Path) -> None:

@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from maillib.errors import ConfigError
+from orchestrator import generation
 from orchestrator.place import AGENT
 from orchestrator.supervisor import ALIVE, Program, ProgramState
 
@@ -143,10 +144,7 @@ def _changing(state_dir: Path) -> Iterator[_Ledger]:
         ledger = _load(state_dir)
         yield ledger
         aside = state_dir / f"{LEDGER}.tmp"
-        with aside.open("w") as file:
-            json.dump({"schema_version": SCHEMA_VERSION, **asdict(ledger)}, file, indent=2)
-            file.flush()
-            os.fsync(file.fileno())
+        generation.write_file(aside, generation.encode({"schema_version": SCHEMA_VERSION, **asdict(ledger)}))
         aside.replace(state_dir / LEDGER)
     finally:
         os.close(fd)

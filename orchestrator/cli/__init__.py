@@ -137,9 +137,16 @@ def main() -> int:
         return Exit.FAILED
     except (MailError, OSError) as error:
         prefix = "" if isinstance(error, SpecErrors) else "postroom: "
-        typer.echo("\n".join(f"{prefix}{line}" for line in str(error).splitlines()), err=True)
+        typer.echo("\n".join(f"{prefix}{line}" for line in _words(error).splitlines()), err=True)
         return exit_code(error)
     return int(code or 0)
+
+
+def _words(error: MailError | OSError) -> str:
+    """Of the system's errors, the file and what is wrong, without the number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
 
 
 def _usage_text(text: str) -> str:

@@ -224,13 +224,15 @@ def _remarks(observation: "Observation", rows: "Mapping[str, ServiceStatus]") ->
 
 
 def _leftovers(observation: "Observation", declared: "Mapping[str, Expected]") -> list[str]:
-    """Services that are not declared any more, or not yet, and run."""
-    others = [
-        name
-        for name, seen in observation.services.items()
-        if name not in declared and (seen.program is not None or seen.master is not None)
+    """Services that are not declared any more, or not yet, and run; or whose last sessions finish."""
+    left = {name: seen for name, seen in observation.services.items() if name not in declared}
+    others = [name for name, seen in left.items() if seen.program is not None or seen.master is not None]
+    lines = [f"not in the generation in force, but there: {', '.join(others)}; see `postroom drift`"] if others else []
+    return lines + [
+        f"{name}: removed; sessions that still finish: {seen.finishing}"
+        for name, seen in left.items()
+        if seen.finishing and name not in others
     ]
-    return [f"not in the generation in force, but there: {', '.join(others)}; see `postroom drift`"] if others else []
 
 
 def _change_under_way(place: Place) -> list[str]:

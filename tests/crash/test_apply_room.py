@@ -1,7 +1,9 @@
 """Applies on disks that are full or take nothing."""
 
 import dataclasses
+import os
 from collections.abc import Iterator
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,9 @@ def test_nothing_changes_where_nothing_can_be_written(disk: SmallDisk) -> None:
 
         disk.fill()
         refused()
+        stop = suite.run("stop", "one")
+        ledger = suite.place.state_dir / "holds.json.tmp"
+        assert (stop.code, stop.err) == (1, f"postroom: {ledger}: {os.strerror(ENOSPC)}\n")
         disk.free()
         disk.fill_inodes()
         refused()

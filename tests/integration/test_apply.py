@@ -156,6 +156,7 @@ def test_removed_and_disabled_services_drain(line_suite: RealSuite) -> None:
         assert other.say("hello") == b"+OK hello\r\n"
         row = line_suite.status()["two"]
         assert (row["desired"], row["state"], row["finishing"]) == ("stopped", "finishing", 1)
+        assert "three: removed; sessions that still finish: 1" in line_suite.run("status").err
     eventually(lambda: line_suite.status()["two"]["state"] == "off", "two is off")
     line_suite.ok("status")
     line_suite.write(_spec({"one": _service(one), "two": _service(two)}))

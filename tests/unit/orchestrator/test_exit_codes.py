@@ -1,6 +1,7 @@
 """The entry of `postroom`: one line and one exit code per outcome."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,19 @@ def test_unreadable_spec_is_65(
     spec.touch(mode=0)
     assert _main(monkeypatch, "-f", str(spec), "status") == 65
     assert "cannot be read: Permission denied" in capsys.readouterr().err
+
+
+def test_an_error_of_the_system_is_told_with_its_file_and_without_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What people can do something about: which file, and what is wrong with it."""
+    (tmp_path / "services.yaml").write_text(
+        "version: 1\nhostname: mail.example.test\n"
+        'services: {pop: {protocol: pop, listen: [{address: "127.0.0.1:2110"}]}}\n'
+    )
+    sealed = tmp_path / "missing" / "plan"
+    assert _main(monkeypatch, "-f", str(tmp_path / "services.yaml"), "plan", "-o", str(sealed)) == 1
+    assert re.fullmatch(rf"postroom: {sealed}\S*: No such file or directory\n", capsys.readouterr().err)
 
 
 def test_missing_spec_is_65(
