@@ -36,6 +36,7 @@ class _Folded(dict[int, str]):
 
 
 _FOLDED = _Folded()
+_CONTROLS = dict.fromkeys((*range(0x20), *range(0x7F, 0xA0)), " ")
 
 
 def fold(text: str) -> str:
@@ -79,13 +80,13 @@ def body_texts(octets: bytes, tree: Part) -> Iterator[str]:
 
 
 def preview(octets: bytes, tree: Part | None = None) -> str:
-    """The first characters of the first text that is no attachment, on one line; "" where there is none."""
+    """The first characters of the first text that is no attachment, on one line and without controls; "" if none is."""
     for part in _walk(structure(octets) if tree is None else tree):
         disposition = part.content.disposition
         if not _is_text(part) or (disposition is not None and disposition.kind.lower() == b"attachment"):
             continue
         start = octets[part.body : min(part.end, part.body + _PREVIEW_OCTETS)]
-        if text := " ".join(_text(part, start).split()):
+        if text := " ".join(_text(part, start).translate(_CONTROLS).split()):
             return text[:PREVIEW_CHARACTERS]
     return ""
 

@@ -140,6 +140,7 @@ def test_text_of_a_message() -> None:
         (b"Content-Type: image/png\r\n\r\nabc", ""),
         (b"Content-Disposition: attachment\r\n\r\nabc", ""),
         (b"Content-Transfer-Encoding: x-foo\r\n\r\nabc", "abc"),
+        (b"\r\na\0b\x1b[1m\x7fc\xc2\x85", "a b [1m c"),
         (b"", ""),
     ],
 )
