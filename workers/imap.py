@@ -36,16 +36,20 @@ if TYPE_CHECKING:
 
 def load() -> "Build":
     """Import what IMAP needs, and say how the service is built."""
+    import asyncio
+
     from maillib.embedded.blobs import EmbeddedBlobs
     from maillib.embedded.directory import EmbeddedDirectory
     from maillib.embedded.hints import EmbeddedHints
     from maillib.embedded.index import EmbeddedIndex
+    from maillib.embedded.leases import EmbeddedLeases
     from maillib.embedded.penalties import EmbeddedPenalties
     from maillib.runtime.service import ConnectionInfo, ConnectionService
     from maillib.runtime.stream import StreamConnection
     from maillib.sessions.doorkeeper import Doorkeeper
     from maillib.sessions.imap import ImapSession, Terms
     from maillib.sessions.imap_client import Shared
+    from maillib.sessions.imap_indexer import Indexer
     from maillib.settings.imap import ImapSettings
 
     async def build(config: "ServiceConfig", registry: "Registry") -> "Service":
@@ -62,6 +66,8 @@ def load() -> "Build":
             blobs=blobs,
             hints=hints,
         )
+        leases = EmbeddedLeases(state_dir)
+        indexing = asyncio.create_task(Indexer(index, shared.deriving, hints, leases).run())
 
         def new_connection(info: ConnectionInfo) -> StreamConnection:
             settings = info.settings
@@ -76,8 +82,10 @@ def load() -> "Build":
             return StreamConnection(info, ImapSession(settings, shared, terms), registry)
 
         async def close() -> None:
+            indexing.cancel()
+            await asyncio.wait((indexing,))
             await shared.close()
-            for engine in (hints, blobs, index, penalties, directory):
+            for engine in (hints, blobs, index, penalties, leases, directory):
                 await engine.close()
 
         refusal = b"* BYE [UNAVAILABLE] too many connections\r\n"

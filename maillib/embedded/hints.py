@@ -83,7 +83,7 @@ class EmbeddedHints:
     def publish(self, account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> None:
         publish(self._folder, account, mailbox, modseq)
 
-    def watch(self, accounts: Collection[AccountId]) -> Watch:
+    def watch(self, accounts: Collection[AccountId] | None) -> Watch:
         if self._fd < 0:
             self._listen()
         return self._watches.add(accounts)

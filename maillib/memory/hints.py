@@ -16,7 +16,7 @@ class MemoryHints:
     def publish(self, account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> None:
         self._watches.tell(Hint(account, mailbox, modseq))
 
-    def watch(self, accounts: Collection[AccountId]) -> Watch:
+    def watch(self, accounts: Collection[AccountId] | None) -> Watch:
         return self._watches.add(accounts)
 
     async def close(self) -> None:

@@ -27,8 +27,8 @@ class Hints(Protocol):
     def publish(self, account: AccountId, mailbox: MailboxId, modseq: ModSeq) -> None:
         """Never waits and never fails; from any thread."""
 
-    def watch(self, accounts: Collection[AccountId]) -> "Watch":
-        """What is published from now on about these accounts."""
+    def watch(self, accounts: Collection[AccountId] | None) -> "Watch":
+        """What is published from now on about these accounts; None: about all."""
 
 
 class Watch:
@@ -37,7 +37,7 @@ class Watch:
     For one event loop.
     """
 
-    def __init__(self, watches: "Watches", accounts: frozenset[AccountId]) -> None:
+    def __init__(self, watches: "Watches", accounts: frozenset[AccountId | None]) -> None:
         self._watches = watches
         self.accounts = accounts
         self._waiting: dict[tuple[AccountId, MailboxId], ModSeq] = {}
@@ -82,10 +82,11 @@ class Watches:
     """The watches of one process, for engines to tell."""
 
     def __init__(self) -> None:
-        self._by_account: dict[AccountId, set[Watch]] = {}
+        self._by_account: dict[AccountId | None, set[Watch]] = {}
+        """None: those of all accounts."""
 
-    def add(self, accounts: Collection[AccountId]) -> Watch:
-        watch = Watch(self, frozenset(accounts))
+    def add(self, accounts: Collection[AccountId] | None) -> Watch:
+        watch = Watch(self, frozenset((None,) if accounts is None else accounts))
         for account in watch.accounts:
             self._by_account.setdefault(account, set()).add(watch)
         return watch
@@ -100,8 +101,9 @@ class Watches:
 
     def tell(self, hint: Hint) -> None:
         """In the event loop of the watches."""
-        for watch in self._by_account.get(hint.account, ()):
-            watch.tell(hint)
+        for accounts in (hint.account, None):
+            for watch in self._by_account.get(accounts, ()):
+                watch.tell(hint)
 
     def close(self) -> None:
         """All of them."""

@@ -33,6 +33,7 @@ from maillib.sessions import (
     imap_mailboxes,
     imap_search,
     imap_select,
+    imap_sort,
     imap_store,
 )
 from maillib.sessions.imap_client import Client, Done
@@ -48,6 +49,10 @@ async def serve(client: Client, tag: str, command: Command, output: Output) -> D
             return await imap_store.store(client, command, output)
         case Search():
             return await imap_search.search(client, tag, command, output)
+        case Sort():
+            return await imap_sort.sort(client, command, output)
+        case Thread():
+            return await imap_sort.thread(client, command, output)
         case Copy():
             return await imap_store.copy(client, command)
         case Move():

@@ -5,9 +5,9 @@ takes a fifth of a millisecond, and others get their turn after `AT_ONCE` of the
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-from maillib.errors import MailError
+from maillib.errors import MailError, NotFound
 from maillib.message import text
 from maillib.message.addresses import EnvelopeAddress
 from maillib.message.dates import sent_date
@@ -108,16 +108,22 @@ class Deriving:
     async def anew(
         self, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid]
     ) -> AsyncIterator[tuple[Uid, Derived | MailError]]:
-        """From the octets; what was made of one group is told to the index before the next is read.
+        """From the octets. Messages that are gone are passed over."""
+        async for made in self.in_groups(account, mailbox, uids):
+            for one in made.items():
+                yield one
 
-        Messages that are gone are passed over.
-        """
+    async def in_groups(
+        self, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid]
+    ) -> AsyncIterator[Mapping[Uid, Derived | MailError]]:
+        """As `anew`, some at a time; the index knows each before the next octets are read."""
         stored = await self._index.messages(account, mailbox, uids)
         for group in groups(stored):
             made = await self._of_group({uid: stored[uid] for uid in group})
             await self._index.put_derived(account, mailbox, [one for one in made.values() if isinstance(one, Derived)])
-            for one in made.items():
-                yield one
+            lost = [uid for uid, one in made.items() if isinstance(one, NotFound)]
+            there = await self._index.messages(account, mailbox, lost) if lost else {}
+            yield {uid: one for uid, one in made.items() if uid not in lost or uid in there}
 
     async def _of_group(self, stored: dict[Uid, StoredMessage]) -> dict[Uid, Derived | MailError]:
         (uid, first), *others = stored.items()
