@@ -43,12 +43,11 @@ def outcome(run: Callable[[bytes], Hashable], octets: bytes) -> Hashable:
 
 def fuzz(target: Target, chance: random.Random, seconds: float) -> tuple[int, int, Found | None]:
     """How many inputs were tried, how many kinds of outcome they had, and one that broke it."""
-    kept = list(target.seeds)
-    seen = {outcome(target.run, octets) for octets in kept}
-    tried = len(kept)
+    kept, seen, tried = list(target.seeds), set[Hashable](), 0
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        octets = _changed(chance.choice(kept), kept, target.words, chance)
+    while tried < len(target.seeds) or time.monotonic() < end:
+        is_seed = tried < len(target.seeds)
+        octets = kept[tried] if is_seed else _changed(chance.choice(kept), kept, target.words, chance)
         tried += 1
         try:
             kind = outcome(target.run, octets)
@@ -56,7 +55,7 @@ def fuzz(target: Target, chance: random.Random, seconds: float) -> tuple[int, in
             return tried, len(seen), Found(octets, repr(error))
         if kind not in seen:
             seen.add(kind)
-            if len(kept) < _MAX_KEPT:
+            if len(kept) < _MAX_KEPT and not is_seed:
                 kept.append(octets)
     return tried, len(seen), None
 

@@ -17,6 +17,7 @@ from maillib.message.fields import fields, mailboxes
 from maillib.message.mime import Part, header_end, structure
 from maillib.message.sections import Section, UnknownEncoding, What, binary, section
 from maillib.message.text import body_text, header_text, part_headers_text, preview
+from maillib.message.wire import CrlfLines
 from maillib.protocols import pop3, proxy, sasl, smtp
 from maillib.protocols.imap import names, parse
 from maillib.protocols.imap.commands import Authenticate, Plain
@@ -140,9 +141,10 @@ def _header(octets: bytes) -> Hashable:
 
 
 def _downgrade(octets: bytes) -> Hashable:
-    downgrade = Downgrade()
-    out = downgrade.feed(octets) + downgrade.finish()
-    return len(out) == len(octets), out.isascii()
+    lines, downgrade = CrlfLines(), Downgrade()
+    wire = lines.feed(octets) + lines.finish()
+    out = downgrade.feed(wire) + downgrade.finish()
+    return len(out) == len(wire), out.isascii()
 
 
 def _pop(octets: bytes) -> Hashable:
