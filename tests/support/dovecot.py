@@ -5,54 +5,15 @@ For who changes the corpus; as root, after `apt-get install dovecot-imapd` (aske
 
 import asyncio
 import json
-import shutil
-import socket
-import subprocess
-import tempfile
+import sys
 from pathlib import Path
 
+from benchmarks.dovecot import missing, running
+from benchmarks.suite import PASSWORD, USER
 from tests.support.imap_client import ImapClient, Value, pairs
 from tests.support.mime_corpus import ENVELOPES, ITEMS, STRUCTURES
 
 ANSWERS = Path(__file__).parents[1] / "golden" / "mime" / "dovecot.json"
-
-_CONFIG = """
-base_dir = {place}/run
-state_dir = {place}/state
-log_path = {place}/log
-protocols = imap
-ssl = no
-disable_plaintext_auth = no
-mail_location = maildir:{place}/mail
-first_valid_uid = 0
-default_internal_user = nobody
-default_login_user = nobody
-default_internal_group = nogroup
-passdb {{
-  driver = static
-  args = password=x
-}}
-userdb {{
-  driver = static
-  args = uid=nobody gid=nogroup home={place}/home
-}}
-service imap-login {{
-  chroot =
-  inet_listener imap {{
-    address = 127.0.0.1
-    port = {port}
-  }}
-  inet_listener imaps {{
-    port = 0
-  }}
-}}
-service anvil {{
-  chroot =
-}}
-service stats {{
-  chroot =
-}}
-"""
 
 Answers = dict[str, dict[str, object]]
 """Message -> item of FETCH -> answer, as JSON has it: lists, strings and null."""
@@ -75,13 +36,8 @@ def write(path: Path, answers: Answers) -> None:
 
 
 async def _ask(port: int, names: list[str]) -> Answers:
-    while True:
-        try:
-            client = await ImapClient.connect(port)
-            break
-        except ConnectionError:  # it has only been started
-            await asyncio.sleep(0.1)
-    await client.log_in("joe", "x")
+    client = await ImapClient.connect(port)
+    await client.log_in(USER, PASSWORD)
     await client.ok("SELECT INBOX")
     answers: Answers = {}
     for number, name in enumerate(names, 1):
@@ -96,25 +52,12 @@ async def _ask(port: int, names: list[str]) -> Answers:
 
 def main() -> None:
     corpus = STRUCTURES | ENVELOPES
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as listener:
-        place = Path(folder)
-        place.chmod(0o755)
-        for number, case in enumerate(corpus.values()):
-            path = place / "mail" / "cur" / f"{1_000_000_000 + number}.M1P1.host:2,"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(case.octets)
-        for name in ("mail", "mail/cur", "mail/new", "mail/tmp", "home"):
-            (place / name).mkdir(exist_ok=True)
-            shutil.chown(place / name, "nobody", "nogroup")
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-        listener.close()
-        (place / "conf").write_text(_CONFIG.format(place=place, port=port))
-        with subprocess.Popen(["dovecot", "-F", "-c", place / "conf"]) as dovecot:
-            try:
-                answers = asyncio.run(_ask(port, list(corpus)))
-            finally:
-                dovecot.terminate()
+    if why := missing():
+        sys.exit(why)
+    with running() as dovecot:
+        for case in corpus.values():
+            dovecot.fill(1, case.octets)
+        answers = asyncio.run(_ask(dovecot.imap_port, list(corpus)))
     write(ANSWERS, answers)
 
 
