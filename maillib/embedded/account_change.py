@@ -3,8 +3,8 @@
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from itertools import groupby
 
+from maillib.embedded.account_unfinished import Placing
 from maillib.embedded.sidecar import Flagged, Note
 from maillib.ports.index import MailboxId, ModSeq, Row
 
@@ -12,6 +12,8 @@ from maillib.ports.index import MailboxId, ModSeq, Row
 @dataclass(slots=True)
 class Change:
     transaction: sqlite3.Connection
+    placing: Placing
+    """Notes of the bodies that get names in it."""
     notes: list[Note] = field(default_factory=list)
     """For flags.log."""
     changed: dict[MailboxId, ModSeq] = field(default_factory=dict)
@@ -19,7 +21,8 @@ class Change:
 
     def note_flags(self, mailbox: MailboxId, rows: Iterable[Row]) -> None:
         """These messages have other flags than a rebuild would give them. `rows` have one modseq."""
-        by_flags = sorted((sorted(row.flags), row.uid, row) for row in rows)
-        for _, group in groupby(by_flags, key=lambda one: one[0]):
-            same = [row for _, _, row in group]
-            self.notes.append(Flagged(mailbox, same[0].modseq, [row.uid for row in same], same[0].flags))
+        by_flags: dict[frozenset[str], list[Row]] = {}
+        for row in rows:
+            by_flags.setdefault(row.flags, []).append(row)
+        for flags, same in by_flags.items():
+            self.notes.append(Flagged(mailbox, same[0].modseq, [row.uid for row in same], flags))

@@ -30,6 +30,10 @@ from maillib.ports.index import (
     Uids,
 )
 
+_FEW_SETS = 10
+"""Sets of flags that are replaced with one statement each. Each goes over all the rows, at a twentieth of what it takes
+to change them one by one."""
+
 
 def set_flags(
     change: Change, key: MailboxKey, uids: Uids, how: FlagChange, flags: frozenset[str], unchanged_since: ModSeq | None
@@ -40,15 +44,24 @@ def set_flags(
     before: list[Row] = []
     after: list[Row] = []
     refused: list[Uid] = []
+    results: dict[frozenset[str], frozenset[str]] = {}  # few, however many messages have them
     for row in tables.rows(change.transaction, mailbox.id, uids):
         if unchanged_since is not None and row.modseq > unchanged_since:
             refused.append(row.uid)
-        elif (result := changed(row.flags, how, flags)) != row.flags:
+            continue
+        result = results.get(row.flags)
+        if result is None:
+            result = results[row.flags] = changed(row.flags, how, flags)
+        if result != row.flags:
             before.append(row)
-            after.append(row._replace(modseq=modseq, flags=result))
+            after.append(Row(row.uid, modseq, row.size_octets, row.internal_date_s, result))
     if not after:
         return FlagsChanged(mailbox.highest_modseq, [], refused)
-    tables.set_flags(change.transaction, mailbox.id, after)
+    replaced = 0
+    if isinstance(uids, range) and unchanged_since is None and len(results) <= _FEW_SETS:
+        replaced = tables.replace_flags(change.transaction, mailbox.id, uids, results, modseq)
+    if replaced != len(after):
+        tables.set_flags(change.transaction, mailbox.id, after)
     tables.count(change.transaction, mailbox.id, modseq, added=after, removed=before)
     change.note_flags(mailbox.id, after)
     change.changed[mailbox.id] = modseq
@@ -99,7 +112,7 @@ def copy(
     prefixes = {uid: prefix for uid, prefix, _ in tables.contents(transaction, source.id, [row.uid for row in rows])}
     modseq = ModSeq(destination.highest_modseq + 1)
     copies: list[Row] = []
-    places = Places(folder)
+    places = Places(folder, change.placing)
     uid_next = destination.uid_next
     with undone_on_error(places.taken), os_errors():
         for row in rows:

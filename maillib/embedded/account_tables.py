@@ -7,7 +7,7 @@ separated by spaces.
 import functools
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from maillib.errors import NotFound
@@ -207,6 +207,30 @@ def set_flags(transaction: sqlite3.Connection, mailbox: MailboxId, rows: Iterabl
         "UPDATE message SET modseq = ?, flags = ?, keywords = ? WHERE mailbox = ? AND uid = ?",
         [(row.modseq, *encoded(row.flags), mailbox, row.uid) for row in rows],
     )
+
+
+def replace_flags(
+    transaction: sqlite3.Connection,
+    mailbox: MailboxId,
+    uids: range,
+    results: Mapping[frozenset[str], frozenset[str]],
+    modseq: ModSeq,
+) -> int:
+    """Give all messages among `uids` that have a set of flags another one; where it is the same they stay as they are.
+
+    How many have changed: fewer than there are when rows from an older schema have their keywords in another order.
+    The counters are the caller's.
+    """
+    # What one statement has changed, the next ones pass over: it has the new modseq.
+    return transaction.executemany(
+        "UPDATE message SET modseq = ?, flags = ?, keywords = ?"
+        " WHERE mailbox = ? AND uid BETWEEN ? AND ? AND flags = ? AND keywords = ? AND modseq < ?",
+        [
+            (modseq, *encoded(after), mailbox, uids.start, uids.stop - 1, *encoded(before), modseq)
+            for before, after in results.items()
+            if after != before
+        ],
+    ).rowcount
 
 
 def flagged(transaction: sqlite3.Connection, mailbox: MailboxId) -> Iterator[tuple[Uid, frozenset[str]]]:
