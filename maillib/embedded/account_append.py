@@ -14,7 +14,7 @@ from pathlib import Path
 from maillib.embedded import account_tables as tables
 from maillib.embedded.account_change import Change
 from maillib.embedded.account_places import Places
-from maillib.embedded.blobs import name_of
+from maillib.embedded.blobs import is_spooled, name_of
 from maillib.embedded.bodies import body_status
 from maillib.embedded.files import os_errors, sync_directory
 from maillib.errors import MailError, OverQuota
@@ -58,7 +58,7 @@ class Appending:
         self._boxes: dict[MailboxId, _Box] = {}
         self._used_octets: int | None = None
         """By the account, with what was added here; None: nobody has asked yet."""
-        self._places = Places(folder)
+        self._places = Places(folder, change.placing)
 
     def undone_on_error(self) -> AbstractContextManager[None]:
         """When the block raises, no file is left."""
@@ -135,7 +135,14 @@ class Appending:
         with os_errors():
             for number, message in enumerate(messages):
                 date = int(message.internal_date.timestamp() // 1)
-                uid = self._places.place(bodies[number], statuses[number], box.mailbox.id, uid_next, date)
+                uid = self._places.place(
+                    bodies[number],
+                    statuses[number],
+                    box.mailbox.id,
+                    uid_next,
+                    date,
+                    is_spooled=is_spooled(message.body),
+                )
                 row = Row(uid, box.modseq, sizes[number], date, canonical(message.flags))
                 added.append(tables.NewRow(box.mailbox.id, row, message.prefix))
                 uid_next = Uid(uid + 1)

@@ -26,6 +26,7 @@ from maillib.embedded import derived_tables
 from maillib.embedded.account_index import AccountIndex
 from maillib.embedded.account_mailboxes import WHOLE_MAILBOX
 from maillib.embedded.account_notes import all_notes, mailbox_list
+from maillib.embedded.account_unfinished import PREFIX as PLACING
 from maillib.embedded.blobs import body_name
 from maillib.embedded.derived_file import NAME as DERIVED
 from maillib.embedded.derived_file import PARTS
@@ -326,7 +327,7 @@ class _Examination:
         known = {*_OURS, *_REPLACED, *folders}
         with os_errors():
             for path in sorted(self._index.path.iterdir()):
-                if path.name in known or path.name.startswith(_SET_ASIDE):
+                if path.name in known or path.name.startswith((_SET_ASIDE, PLACING)):
                     continue
                 if path.name.startswith(_UNFINISHED):
                     self._tell(f"{path} is of a rebuild that was broken off", path.unlink)

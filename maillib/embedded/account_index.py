@@ -32,13 +32,14 @@ from maillib.embedded.account_lock import AccountLock
 from maillib.embedded.account_mailboxes import WHOLE_MAILBOX, Mailboxes
 from maillib.embedded.account_notes import all_notes
 from maillib.embedded.account_schema import SCHEMA, new_database
+from maillib.embedded.account_unfinished import Placing, remove_broken_off
 from maillib.embedded.blobs import account_path, body_name, mail_ref
 from maillib.embedded.derived_file import DerivedFile, Openings
 from maillib.embedded.files import DIRECTORY_MODE, FILE_MODE, os_errors, sync_directory, write_all
 from maillib.embedded.sidecar import ListedMailbox, MailboxList, Note, Sidecar
 from maillib.embedded.sqlite import BUSY_TIMEOUT_S, Database
 from maillib.errors import MailError, NotFound, TemporaryError
-from maillib.ports.derived import Derived, Found, Heading, View, Where
+from maillib.ports.derived import Derived, Found, Heading, Shown, ShownRow, Where
 from maillib.ports.directory import AccountId
 from maillib.ports.flags import FlagChange
 from maillib.ports.index import (
@@ -105,6 +106,7 @@ class AccountIndex:
             self._create(file)
         self.database = Database(file, SCHEMA)
         try:
+            remove_broken_off(self.path, self.database)
             self._remove_leftovers()
         except BaseException:
             self.close()
@@ -154,9 +156,9 @@ class AccountIndex:
 
     # What is derived
 
-    def views(self, mailbox: MailboxKey, uids: Uids) -> list[View]:
+    def views(self, mailbox: MailboxKey, uids: Uids, shown: Sequence[Shown]) -> list[ShownRow]:
         number = self._number(mailbox)
-        return self.derived.read(lambda transaction: derived_tables.views(transaction, number, uids), otherwise=[])
+        return self.derived.read(lambda transaction: derived_tables.views(transaction, number, uids, shown), otherwise=[])
 
     def headings(self, mailbox: MailboxKey, uids: Uids) -> list[Heading]:
         number = self._number(mailbox)
@@ -302,9 +304,15 @@ class AccountIndex:
     @contextmanager
     def _changing(self) -> Iterator[Change]:
         """A write transaction; once it is committed, flags.log and whoever watches are told."""
-        with self.database.write() as transaction:
-            change = Change(transaction)
-            yield change
+        placing = Placing(self.path)
+        try:
+            with self.database.write() as transaction:
+                change = Change(transaction, placing)
+                yield change
+        except BaseException:
+            placing.close(is_committed=False)
+            raise
+        placing.close(is_committed=True)
         if change.notes:
             self._sidecar.note(change.notes, self._everything)
         for mailbox, modseq in change.changed.items():

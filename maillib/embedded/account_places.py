@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 from maillib import maillog
+from maillib.embedded.account_unfinished import Placing
 from maillib.embedded.blobs import body_name
 from maillib.embedded.bodies import place_body
 from maillib.embedded.found_bodies import LAST_GIVEN, mailbox_folder, queued_ids, shared_inodes
@@ -19,13 +20,23 @@ from maillib.ports.index import MailboxId, Uid
 class Places:
     """Of one account. The write lock is held."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, placing: Placing) -> None:
         """`folder`: the account's."""
         self._folder = folder
+        self._placing = placing
         self.taken: list[str] = []
         """The files that were placed."""
 
-    def place(self, source: str, status: os.stat_result, mailbox: MailboxId, uid: Uid, date_s: int) -> Uid:
+    def place(
+        self,
+        source: str,
+        status: os.stat_result,
+        mailbox: MailboxId,
+        uid: Uid,
+        date_s: int,
+        *,
+        is_spooled: bool = False,
+    ) -> Uid:
         """Give a body the name of `uid` in the mailbox, or of a later one; which.
 
         Raises StoreUnusable when no UID is left: what had one beyond could not be asked for. As `place_body` otherwise.
@@ -34,6 +45,8 @@ class Places:
             if uid > LAST_GIVEN:
                 raise StoreUnusable(f"{self._folder}/{mailbox}: {uid} would be the next UID, {LAST_GIVEN} is the last")
             target = f"{self._folder}/{mailbox}/{body_name(uid)}"
+            if not is_spooled and not os.path.lexists(target):
+                self._placing.note(mailbox, uid, target)
             try:
                 place_body(source, status, target, date_s)
             except FileExistsError:

@@ -59,6 +59,11 @@ def spool_ref(queue_id: QueueId) -> BlobRef:
     return BlobRef(f"spool:{queue_id}")
 
 
+def is_spooled(ref: BlobRef) -> bool:
+    """Whether the spool has the body still, if its delivery dies."""
+    return _SPOOL.fullmatch(ref) is not None
+
+
 def mail_ref(account: AccountId, mailbox: MailboxId, uid: Uid) -> BlobRef:
     """The body of a stored message."""
     return BlobRef(f"mail:{account}/{mailbox}/{uid}")

@@ -128,6 +128,33 @@ def test_second_delivery_after_a_killed_one(tmp_path: Path) -> None:
     assert step > 20
 
 
+def test_move_killed_at_every_step(tmp_path: Path) -> None:
+    """Of a message that was being moved no second copy comes up, also once it has gone from where it was."""
+    for step in itertools.count(1):
+        state_dir = tmp_path / str(step)
+        (state_dir / "mail").mkdir(parents=True)
+        with opened(state_dir) as index:
+            index.create("Other", None)
+            append(index, spooled(state_dir, "A", "B"))
+
+        def move(state_dir: Path = state_dir) -> None:
+            with opened(state_dir) as index:
+                assert len(index.move(INBOX, [Uid(1), Uid(2)], "Other").uids) == 2
+
+        for path in (state_dir / "spool" / "messages").iterdir():
+            path.unlink()
+        killed = dies_at(step, move)
+        with opened(state_dir) as index:
+            moved = [row.uid for row in index.rows("Other")]
+            assert (moved, [row.uid for row in index.rows(INBOX)]) in (([], [1, 2]), ([1, 2], []))
+            index.expunge(INBOX, [Uid(1), Uid(2)])
+            assert check_account(index) == []
+            assert len(list((index.path / "2").iterdir())) == len(moved)
+        if not killed:
+            break
+    assert step > 20
+
+
 def test_expunge_killed_at_every_step(tmp_path: Path) -> None:
     """An expunge killed anywhere removed all or nothing, and tried again leaves no file of what it removed."""
     for step in itertools.count(1):
