@@ -78,7 +78,7 @@ def program(name: str) -> str:
 def run(command: list[str], home: Path) -> str:
     """To its good end; what it printed."""
     environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment, cwd=home)
     assert done.returncode == 0, (command, done.stdout, done.stderr)
     return done.stdout + done.stderr
 
@@ -152,14 +152,14 @@ def test_mutt(account: Account, tmp_path: Path) -> None:
     rc.write_text(
         f'set ssl_ca_certificates_file="{account.suite.authority}" certificate_file="{tmp_path}/certificates"\n'
         f'set folder="imaps://localhost:{account.suite.imaps}" imap_user="{account.user}" imap_pass="{PASSWORD}"\n'
-        "set spoolfile=+INBOX quit=yes delete=yes confirmappend=no confirmcreate=no header_cache= mark_old=no\n"
+        "set spoolfile=+INBOX quit=yes delete=yes confirmappend=no confirmcreate=no mark_old=no\n"
     )
     keys = (
         "<limit>~s one<enter><copy-message>=Archive<enter><limit>~s two<enter><delete-message>"
         "<limit>~s three<enter><flag-message><limit>all<enter><quit>"
     )
     environment = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "xterm"}
-    assert on_a_terminal([program("mutt"), "-n", "-F", str(rc), "-e", f'push "{keys}"'], environment) == 0
+    assert on_a_terminal([program("mutt"), "-n", "-F", str(rc), "-e", f'push "{keys}"'], environment, tmp_path) == 0
     assert account.subjects("INBOX").keys() == {"one", "three"}
     assert "\\Flagged" in account.subjects("INBOX")["three"]
     assert account.subjects("Archive").keys() == {"one"}

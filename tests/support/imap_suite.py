@@ -63,12 +63,18 @@ class ImapSuite(MailSuite):
         return found
 
 
-def on_a_terminal(command: Sequence[str], environment: Mapping[str, str], timeout_s: float = 30) -> int:
+def on_a_terminal(command: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float = 30) -> int:
     """Run a program that wants to see one; nobody looks. Its exit status."""
     ours, terminal = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as screen:
         process = subprocess.Popen(
-            command, stdin=terminal, stdout=terminal, stderr=terminal, start_new_session=True, env=environment
+            command,
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            start_new_session=True,
+            env=environment,
+            cwd=folder,
         )
         os.close(terminal)
         timer = threading.Timer(timeout_s, process.kill)
