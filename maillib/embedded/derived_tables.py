@@ -9,10 +9,10 @@ The key of each is one number, `_key`: so the rows of a mailbox lie side by side
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from maillib.embedded.sqlite import Schema
-from maillib.ports.derived import Derived, Heading, View, Where, values_of
+from maillib.ports.derived import Derived, Heading, Shown, ShownRow, Where, values_of
 from maillib.ports.index import MailboxId, Uid, Uids
 
 SCHEMA: Schema = (
@@ -39,7 +39,7 @@ SCHEMA: Schema = (
             envelope BLOB NOT NULL,
             body BLOB NOT NULL,
             structure BLOB NOT NULL,
-            preview TEXT NOT NULL
+            preview BLOB NOT NULL
         ) STRICT""",
         """CREATE TABLE text (
             key INTEGER PRIMARY KEY,
@@ -86,17 +86,24 @@ def put(transaction: sqlite3.Connection, mailbox: MailboxId, derived: Iterable[D
 
 def uids(transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids) -> list[Uid]:
     """Of the messages that have been derived, in order."""
-    return _found(transaction, "heading", "", mailbox, among)
-
-
-def views(transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids) -> list[View]:
     condition, values = _among(mailbox, among)
-    found = transaction.execute(
-        f"SELECT key - ?, envelope, body, structure, preview FROM view WHERE {condition} ORDER BY key",  # noqa: S608
+    (found,) = transaction.execute(  # as one text: a third of the time that so many rows would take
+        f"SELECT json_group_array(key - ?) FROM (SELECT key FROM heading WHERE {condition} ORDER BY key)",  # noqa: S608
         (_key(mailbox, 0), *values),
-    )
-    new = tuple.__new__  # what `View` itself calls, by a detour
-    return [new(View, row) for row in found]
+    ).fetchone()
+    known: list[Uid] = json.loads(found)
+    return known
+
+
+def views(
+    transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids, shown: Sequence[Shown]
+) -> list[ShownRow]:
+    condition, values = _among(mailbox, among)
+    columns = "".join([f", {each.value}" for each in shown])
+    return transaction.execute(
+        f"SELECT key - ?{columns} FROM view WHERE {condition} ORDER BY key",  # noqa: S608
+        (_key(mailbox, 0), *values),
+    ).fetchall()
 
 
 def headings(transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids) -> list[Heading]:

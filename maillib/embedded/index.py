@@ -21,7 +21,7 @@ from maillib.embedded.lanes import Lanes
 from maillib.embedded.open_accounts import OpenAccounts
 from maillib.embedded.threads import Threads
 from maillib.errors import MailError, NotFound, StoreDamaged
-from maillib.ports.derived import Derived, Found, Heading, View, Where
+from maillib.ports.derived import Derived, Found, Heading, Shown, ShownRow, Where
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.flags import FlagChange
 from maillib.ports.index import (
@@ -159,8 +159,10 @@ class EmbeddedIndex:
     async def usage(self, account: AccountId) -> Usage:
         return await self._run(account, AccountIndex.usage)
 
-    async def views(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Sequence[View]:
-        return await self._run(account, lambda index: index.views(mailbox, uids))
+    async def views(
+        self, account: AccountId, mailbox: MailboxKey, uids: Uids, shown: Sequence[Shown]
+    ) -> Sequence[ShownRow]:
+        return await self._run(account, lambda index: index.views(mailbox, uids, shown))
 
     async def headings(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Sequence[Heading]:
         return await self._run(account, lambda index: index.headings(mailbox, uids))

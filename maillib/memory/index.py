@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from maillib.errors import Conflict, NotFound, OverQuota, TooOld
 from maillib.memory.blobs import MemoryBlobs
 from maillib.ports.blobs import BlobRef
-from maillib.ports.derived import Derived, Found, Heading, View, Where, contains
+from maillib.ports.derived import Derived, Found, Heading, Shown, ShownRow, Where, contains
 from maillib.ports.directory import Account, AccountId
 from maillib.ports.flags import DELETED, SEEN, FlagChange, canonical, changed
 from maillib.ports.index import (
@@ -275,8 +275,10 @@ class MemoryIndex:
 
     # What is derived
 
-    async def views(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Sequence[View]:
-        return [one.view for one in self._of(account).find(mailbox).derived(uids)]
+    async def views(
+        self, account: AccountId, mailbox: MailboxKey, uids: Uids, shown: Sequence[Shown]
+    ) -> Sequence[ShownRow]:
+        return [(one.view.uid, *one.view.values(shown)) for one in self._of(account).find(mailbox).derived(uids)]
 
     async def headings(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> Sequence[Heading]:
         return [one.heading for one in self._of(account).find(mailbox).derived(uids)]

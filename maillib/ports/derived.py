@@ -16,16 +16,33 @@ VERSION = 1
 """To be raised when any of it would come out otherwise: an index forgets what is of an earlier one."""
 
 
+class Shown(Enum):
+    """What lists of messages show of each, and clients ask for in all combinations."""
+
+    ENVELOPE = "envelope"
+    BODY = "body"
+    """The structure without extension data."""
+    BODYSTRUCTURE = "structure"
+    PREVIEW = "preview"
+
+
+Values = tuple[bytes, ...]
+
+ShownRow = tuple[Uid, *Values]
+"""UID, and what was asked for in that order: a plain tuple, because there are tens of thousands of them."""
+
+
 class View(NamedTuple):
     """How a message looks in a list, ready to be sent."""
 
     uid: Uid
     envelope: bytes
     body: bytes
-    """BODY: the structure without extension data."""
     structure: bytes
-    """BODYSTRUCTURE."""
-    preview: str
+    preview: bytes
+
+    def values(self, shown: Sequence[Shown]) -> Values:
+        return tuple([getattr(self, each.value) for each in shown])
 
 
 class Heading(NamedTuple):

@@ -23,7 +23,7 @@ from maillib.ports.directory import AccountId
 from maillib.ports.flags import FlagChange
 
 if TYPE_CHECKING:
-    from maillib.ports.derived import Derived, Found, Heading, View, Where
+    from maillib.ports.derived import Derived, Found, Heading, Shown, ShownRow, Where
 
 MailboxId = NewType("MailboxId", int)
 Uid = NewType("Uid", int)
@@ -279,8 +279,10 @@ class Index(Protocol):
     # What is derived from messages (`ports.derived`): known of some and not of others, and not durable. No message
     # waits for it, and an engine that has trouble with it knows nothing.
 
-    async def views(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> "Sequence[View]":
-        """Those that are known, in UID order, from one snapshot."""
+    async def views(
+        self, account: AccountId, mailbox: MailboxKey, uids: Uids, shown: "Sequence[Shown]"
+    ) -> "Sequence[ShownRow]":
+        """Of those that are known, in UID order, from one snapshot."""
 
     async def headings(self, account: AccountId, mailbox: MailboxKey, uids: Uids) -> "Sequence[Heading]":
         """Those that are known, in UID order, from one snapshot."""

@@ -16,9 +16,10 @@ from maillib.message.mime import structure
 from maillib.message.references import own_id, references
 from maillib.message.text import fold
 from maillib.message.words import decoded_words
-from maillib.ports.derived import Derived, Heading, Texts, View, values_of
+from maillib.ports.derived import Derived, Heading, Shown, Texts, Values, View, values_of
 from maillib.ports.directory import AccountId
 from maillib.ports.index import Index, MailboxId, StoredMessage, Uid, Uids
+from maillib.protocols.imap.quoting import string
 from maillib.protocols.imap.rendering import render_body, render_envelope
 from maillib.sessions.imap_bodies import Bodies, groups, is_large
 
@@ -42,7 +43,7 @@ def derive(uid: Uid, octets: bytes) -> Derived:
             render_envelope(shown),
             render_body(octets, tree, extended=False),
             render_body(octets, tree, extended=True),
-            text.preview(octets, tree),
+            string(text.preview(octets, tree).encode()),
         ),
         Heading(
             uid,
@@ -86,14 +87,15 @@ class Deriving:
         self._index = index
         self._bodies = bodies
 
-    async def views(self, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid]) -> dict[Uid, View | MailError]:
+    async def views(
+        self, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid], shown: Sequence[Shown]
+    ) -> dict[Uid, Values | MailError]:
         """Of those that are there; of one that cannot be read, why. Maybe of others, too; in no order."""
-        views: dict[Uid, View | MailError] = {
-            view.uid: view for view in await self._index.views(account, mailbox, asked(uids))
-        }
+        rows = await self._index.views(account, mailbox, asked(uids), shown)
+        views: dict[Uid, Values | MailError] = {row[0]: row[1:] for row in rows}
         if missing := [uid for uid in uids if uid not in views]:
             async for uid, made in self.anew(account, mailbox, missing):
-                views[uid] = made if isinstance(made, MailError) else made.view
+                views[uid] = made if isinstance(made, MailError) else made.view.values(shown)
         return views
 
     async def headings(self, account: AccountId, mailbox: MailboxId, uids: Sequence[Uid]) -> dict[Uid, Heading]:
