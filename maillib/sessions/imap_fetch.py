@@ -17,7 +17,7 @@ from maillib.errors import MailError, NotFound, PeerError, PermanentError, Tempo
 from maillib.message import sections
 from maillib.message.mime import Part, header_end, structure
 from maillib.message.sections import Partial, Section, UnknownEncoding, What
-from maillib.ports.derived import View
+from maillib.ports.derived import Shown, Values
 from maillib.ports.flags import SEEN, FlagChange
 from maillib.ports.index import Row, StoredMessage, Uid
 from maillib.protocols.imap import quoting, replies
@@ -43,17 +43,19 @@ _ROW_ITEMS: Mapping[FetchItem, tuple[bytes, Callable[[Row], object]]] = {
 }
 """What a row answers: format and value."""
 
-_VIEW_ITEMS: Mapping[FetchItem, Callable[[View], bytes]] = {
-    Item.ENVELOPE: lambda view: b"ENVELOPE " + view.envelope,
-    Item.BODY: lambda view: b"BODY " + view.body,
-    Item.BODYSTRUCTURE: lambda view: b"BODYSTRUCTURE " + view.structure,
-    Preview(lazy=False): lambda view: b"PREVIEW " + quoting.string(view.preview.encode()),
-    Preview(lazy=True): lambda view: b"PREVIEW " + quoting.string(view.preview.encode()),
+_VIEW_ITEMS: Mapping[FetchItem, tuple[bytes, Shown]] = {
+    Item.ENVELOPE: (b"ENVELOPE %b", Shown.ENVELOPE),
+    Item.BODY: (b"BODY %b", Shown.BODY),
+    Item.BODYSTRUCTURE: (b"BODYSTRUCTURE %b", Shown.BODYSTRUCTURE),
+    Preview(lazy=False): (b"PREVIEW %b", Shown.PREVIEW),
+    Preview(lazy=True): (b"PREVIEW %b", Shown.PREVIEW),
 }
-"""What is derived from messages beforehand, or when it is asked for first."""
+"""What is derived from messages beforehand, or when it is asked for first: format and value."""
 
 _Content = BodySection | Binary | BinarySize
 """What only the octets answer."""
+
+_Reader = Callable[[Uid, Row | None, Values], object]
 
 _WHOLE = Section()
 
@@ -114,7 +116,10 @@ class _Fetching:
         self._output = output
         self._changed_since = changed_since
         self._content = [item for item in items if isinstance(item, _Content)]
-        self._needs_views = any(item in _VIEW_ITEMS for item in items)
+        self._shown = list(dict.fromkeys([_VIEW_ITEMS[item][1] for item in items if item in _VIEW_ITEMS]))
+        if self._content and all(_is_of_header(item) for item in self._content):  # no need for the rest
+            self._content = []
+            self._shown.append(Shown.HEADER)
         self._sets_seen = not self._selected.read_only and any(
             isinstance(item, BodySection | Binary) and not item.peek for item in items
         )
@@ -123,7 +128,7 @@ class _Fetching:
             or changed_since is not None
             or any(item in _ROW_ITEMS and item is not Item.UID for item in items)
         )
-        self._views: Mapping[Uid, View | MailError] = {}
+        self._views: Mapping[Uid, Values | MailError] = {}
         """Of the messages in hand."""
         self._newly_seen: set[Uid] = set()
         self._is_gone = False
@@ -133,7 +138,7 @@ class _Fetching:
 
     async def run(self, places: Places) -> None:
         """Raises PeerError in the middle of a message that cannot be read to its end; MailboxGone, Transient."""
-        if self._content or self._needs_views:
+        if self._content or self._shown:
             for batch in places.batches(PLACES_AT_ONCE):
                 await self._batch(batch)
         elif self._changed_since is None and len(places) > LINES_AT_ONCE and places.ranges[0].start % BLOCK == 0:
@@ -202,12 +207,12 @@ class _Fetching:
             batch = [number - 1 for number, _ in found]
             if self._sets_seen:
                 await self._set_seen(rows)
-        if self._needs_views:
+        if self._shown:
             await self._read_views(batch)
         if not self._content:
             await self._send_views(batch, rows)
             return
-        if len(batch) == 1 and not self._needs_views:
+        if len(batch) == 1 and not self._shown:
             await self._one(batch[0], rows)
             return
         stored = await selected.stored(batch)
@@ -244,22 +249,39 @@ class _Fetching:
         selected = self._selected
         uids = [Uid(selected.uids[at]) for at in batch]
         with mailbox_still_there():
-            self._views = await self._client.shared.deriving.views(selected.account, selected.id, uids)
+            self._views = await self._client.shared.deriving.views(selected.account, selected.id, uids, self._shown)
 
     async def _send_views(self, batch: Sequence[int], rows: Mapping[Uid, Row]) -> None:
-        uids = self._selected.uids
+        uids, views, news = self._selected.uids, self._views, self._newly_seen
+        formats, readers = zip(*[self._listed(item) for item in self._items], strict=True)
+        line = b"* %d FETCH (" + b" ".join(formats) + b")\r\n"
         lines = []
         for at in batch:
             uid = Uid(uids[at])
-            view = self._views.get(uid)
+            view = views.get(uid)
             if view is None:
                 self._is_gone = True
             elif isinstance(view, MailError):
                 await self._miss(uid, view)
-            else:
+            elif uid in news:
                 lines.append(self._line(at + 1, uid, rows.get(uid), None, view))
+            else:
+                row = rows.get(uid)
+                lines.append(line % (at + 1, *[read(uid, row, view) for read in readers]))
         await self._output.send(b"".join(lines))
         await asyncio.sleep(0)
+
+    def _listed(self, item: FetchItem) -> tuple[bytes, "_Reader"]:
+        """Format of an item, and where its value comes from."""
+        if item is Item.UID:
+            return b"UID %d", lambda uid, _, __: uid
+        if item in _ROW_ITEMS:
+            text, of_row = _ROW_ITEMS[item]
+            return text, lambda _, row, __: of_row(row) if row else None
+        if item in _VIEW_ITEMS:
+            text, shown = _VIEW_ITEMS[item]
+            return text, lambda _, __, view, at=self._shown.index(shown): view[at]
+        return b"%b", lambda _, __, view: _Opened(view[-1]).item(item)
 
     async def _group(self, stored: Mapping[Uid, StoredMessage], rows: Mapping[Uid, Row]) -> None:
         bodies = self._client.shared.bodies
@@ -268,10 +290,8 @@ class _Fetching:
             for uid, message in zip(stored, await bodies.read(list(stored.values())), strict=True):
                 await self._send_read(uid, rows.get(uid), message)
             await asyncio.sleep(0)
-        elif not self._needs_views and all(_is_whole(item) for item in self._content):
+        elif not self._shown and all(_is_whole(item) for item in self._content):
             await self._send_in_pieces(uid, rows.get(uid), first)
-        elif not self._needs_views and all(_is_of_header(item) for item in self._content):
-            await self._send_header(uid, rows.get(uid), first)
         else:
             async with bodies.large(first) as message:
                 await self._send_read(uid, rows.get(uid), message)
@@ -281,7 +301,7 @@ class _Fetching:
             await self._miss(uid, message)
             return
         view = self._views.get(uid)
-        if isinstance(view, MailError) or (view is None and self._needs_views):
+        if isinstance(view, MailError) or (view is None and self._shown):
             await self._miss(uid, view or NotFound(f"no message {uid}"))
             return
         await self._send(uid, row, _Opened(message), view)
@@ -301,7 +321,7 @@ class _Fetching:
             else Refused("some messages cannot be read now", code="UNAVAILABLE")
         )
 
-    async def _send(self, uid: Uid, row: Row | None, message: "_Opened", view: View | None) -> None:
+    async def _send(self, uid: Uid, row: Row | None, message: "_Opened", view: Values | None) -> None:
         try:
             line = self._line(self._number(uid), uid, row, message, view)
         except UnknownEncoding as error:
@@ -309,7 +329,7 @@ class _Fetching:
         else:
             await self._output.send(line)
 
-    def _line(self, number: int, uid: Uid, row: Row | None, message: "_Opened | None", view: View | None) -> bytes:
+    def _line(self, number: int, uid: Uid, row: Row | None, message: "_Opened | None", view: Values | None) -> bytes:
         """Raises UnknownEncoding."""
         items = [self._item(item, uid, row, message, view) for item in self._items]
         return replies.fetched(number, [*items, *self._news_of(uid, row)])
@@ -327,33 +347,24 @@ class _Fetching:
             if self._client.condstore and Item.MODSEQ not in self._items:
                 yield _row_item(Item.MODSEQ, row)
 
-    def _item(self, item: FetchItem, uid: Uid, row: Row | None, message: "_Opened | None", view: View | None) -> bytes:
+    def _item(
+        self, item: FetchItem, uid: Uid, row: Row | None, message: "_Opened | None", view: Values | None
+    ) -> bytes:
         """Raises UnknownEncoding."""
         if item is Item.UID:
             return b"UID %d" % uid
         if item in _ROW_ITEMS:
             assert row is not None, "rows were read for it"
             return _row_item(item, row)
-        if isinstance(item, Item | Preview):
+        if item in _VIEW_ITEMS:
             assert view is not None, "it was read for it"
-            return _VIEW_ITEMS[item](view)
-        assert message is not None, "it was read for it"
+            text, shown = _VIEW_ITEMS[item]
+            return text % view[self._shown.index(shown)]
+        assert isinstance(item, _Content), "there are no other items"
+        if message is None:
+            assert view is not None, "its header was read for it"
+            message = _Opened(view[-1])
         return message.item(item)
-
-    async def _send_header(self, uid: Uid, row: Row | None, stored: StoredMessage) -> None:
-        """Of a large message, without the rest of it where its header is an ordinary one."""
-        beginning = b""
-        try:
-            async for piece in self._client.shared.bodies.pieces(stored, 0, PIECE_OCTETS):
-                beginning += piece
-        except (TemporaryError, PermanentError) as error:
-            await self._miss(uid, error)
-            return
-        if header_end(beginning) < len(beginning):
-            await self._send(uid, row, _Opened(beginning), None)
-            return
-        async with self._client.shared.bodies.large(stored) as message:
-            await self._send_read(uid, row, message)
 
     async def _send_in_pieces(self, uid: Uid, row: Row | None, stored: StoredMessage) -> None:
         """Once a literal has begun, its octets follow or the connection ends."""
@@ -369,7 +380,7 @@ class _Fetching:
                 octets = max(0, min(length, stored.size_octets - offset))
                 text += item.name + b" {%d}\r\n" % octets
                 async for piece in self._client.shared.bodies.pieces(stored, offset, octets):
-                    await self._output.send(text + piece)
+                    await self._output.send(text + _without_nul(piece))
                     text, has_begun = b"", True
             await self._output.send(text + b"".join(b" " + news for news in self._news_of(uid, row)) + b")\r\n")
         except (TemporaryError, PermanentError) as error:
@@ -393,9 +404,11 @@ class _Opened:
         """Raises UnknownEncoding."""
         match item:
             case BodySection(section, partial, _, name):
-                return name + b" " + _literal(self._section(section, partial))
+                return name + b" " + _literal(self._section(section, partial), binary=False)
             case Binary(part, partial, _, name):
-                return name + b" " + _literal(sections.binary(self._octets, part, partial, self._structure()))
+                return (
+                    name + b" " + _literal(sections.binary(self._octets, part, partial, self._structure()), binary=True)
+                )
             case BinarySize(part, name):
                 return name + b" %d" % (sections.binary_size(self._octets, part, self._structure()) or 0)
 
@@ -405,12 +418,18 @@ class _Opened:
         return sections.section(self._octets, section, partial, self._structure() if section.part else None)
 
 
-def _literal(octets: bytes | None) -> bytes:
-    """NUL is allowed only in a literal8. RFC 3516 §4.3."""
+def _literal(octets: bytes | None, *, binary: bool) -> bytes:
+    """NUL is allowed only in a literal8, and that only for BINARY. RFC 3516 §4.3."""
     if octets is None:
         return b"NIL"
-    literal = quoting.literal(octets)
-    return b"~" + literal if b"\0" in octets else literal
+    if binary and b"\0" in octets:
+        return quoting.literal8(octets)
+    return quoting.literal(_without_nul(octets))
+
+
+def _without_nul(octets: bytes) -> bytes:
+    """As many octets, and the same where there is none. RFC 9051 §9, CHAR8."""
+    return octets.replace(b"\0", b"\x80")
 
 
 def _row_item(item: FetchItem, row: Row) -> bytes:

@@ -90,6 +90,24 @@ def test_all_flags_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> N
     run(main)
 
 
+def test_nul_comes_in_a_literal8_only() -> None:
+    """BINARY brings NUL as it is; elsewhere, where no NUL may be, another octet stands for it."""
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        await world.deliver(b"A: b\r\n\r\na\0b", b"A: b\r\n\r\n" + b"a\0" * 200_000)
+        client = await world.logged_in("INBOX")
+        assert await client.ok("FETCH 1 (BODY.PEEK[TEXT] BINARY.PEEK[1])") == [
+            "* 1 FETCH (BODY[TEXT] {3}\r\na\x80b BINARY[1] ~{3}\r\na\0b)"
+        ]
+        (line,) = await client.ok("FETCH 2 BODY.PEEK[]")
+        assert len(line) == len("* 2 FETCH (BODY[] {400008}\r\n)") + 400_008
+        assert "\0" not in line
+        await close(world, client)
+
+    run(main)
+
+
 def test_message_after_message() -> None:
     """Who fetches one by one gets each as it is: small and large ones, forwards, backwards, with a gap."""
 
