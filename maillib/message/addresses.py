@@ -22,6 +22,10 @@ _TOKEN = re.compile(
 )
 
 
+MAX_ADDRESSES = 10_000
+"""Of one value: more than any list of people, and what ENVELOPE makes of them is several times as long."""
+
+
 class EnvelopeAddress(NamedTuple):
     """One address; or where a group begins (only `mailbox`, its name) or ends (all are None). RFC 9051 §7.5.2."""
 
@@ -37,13 +41,13 @@ GROUP_END = EnvelopeAddress(None, None, None, None)
 
 
 def addresses(value: bytes) -> tuple[EnvelopeAddress, ...]:
-    """Those of an unfolded value, in order."""
+    """The first `MAX_ADDRESSES` of an unfolded value, in order."""
     found: list[EnvelopeAddress] = []
     position = 0
-    while match := _USUAL.match(value, position):
+    while len(found) < MAX_ADDRESSES and (match := _USUAL.match(value, position)):
         found.append(EnvelopeAddress(match[1] or match[2] or None, None, match[3] or match[5], match[4] or match[6]))
         position = match.end()
-    if position < len(value):
+    if position < len(value) and len(found) < MAX_ADDRESSES:
         _Reader(value, position, found).read()
     return tuple(found)
 
@@ -73,7 +77,7 @@ class _Reader:
         """Where in `_angle` the colon is that ends the route; 0: no route has ended."""
 
     def read(self) -> None:
-        while match := _TOKEN.match(self._value, self._position):
+        while len(self._found) < MAX_ADDRESSES and (match := _TOKEN.match(self._value, self._position)):
             self._position = match.end()
             if match.lastgroup == "special":
                 self._special(match[0].decode("ascii"))

@@ -6,7 +6,7 @@ all fields with one name are put together: so clients know it from other servers
 
 from typing import NamedTuple
 
-from maillib.message.addresses import EnvelopeAddress, addresses
+from maillib.message.addresses import MAX_ADDRESSES, EnvelopeAddress, addresses
 from maillib.message.fields import of_names
 
 Addresses = tuple[EnvelopeAddress, ...]
@@ -40,7 +40,7 @@ def envelope(header: bytes) -> Envelope:
     for name, value in of_names(header, _TEXTS | _LISTS):
         if name in _TEXTS:
             texts[name] = value
-        else:
+        elif len(lists[name]) < MAX_ADDRESSES:
             lists[name] += addresses(value)
     author = tuple(lists[b"from"])
     return Envelope(

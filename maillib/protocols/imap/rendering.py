@@ -61,7 +61,9 @@ def render_body(octets: bytes, tree: Part, *, extended: bool) -> bytes:
 def _basic(part: Part) -> bytes:
     content = part.content
     parameters = content.parameters
-    if content.type.lower() == b"text" and not any(name.lower().startswith(b"charset") for name, _ in parameters):
+    if content.type.lower() == b"text" and not any(
+        name.partition(b"*")[0].lower() == b"charset" for name, _ in parameters
+    ):
         parameters = (*parameters, _NO_CHARSET)
     return b"%b %b %b %b %b %b %d" % (
         _string(content.type),

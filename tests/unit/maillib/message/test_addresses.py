@@ -2,7 +2,8 @@
 
 import pytest
 
-from maillib.message.addresses import GROUP_END, EnvelopeAddress, addresses
+from maillib.message.addresses import GROUP_END, MAX_ADDRESSES, EnvelopeAddress, addresses
+from maillib.message.envelope import envelope
 
 
 @pytest.mark.parametrize(
@@ -56,3 +57,12 @@ def test_a_group_without_end_ends_with_the_field() -> None:
 def test_a_header_full_of_anything_takes_no_time(piece: bytes) -> None:
     """A megabyte of the same is read as fast as it is long."""
     addresses(piece * (1_000_000 // len(piece)))
+
+
+@pytest.mark.parametrize("value", [b"a@b," * 20_000, b"g:" + b"(c) a@b," * 20_000])
+def test_no_more_addresses_than_the_limit(value: bytes) -> None:
+    """What a stranger's header makes of ENVELOPE is bounded, and groups in it end, in many fields as in one."""
+    found = addresses(value)
+    assert MAX_ADDRESSES <= len(found) <= MAX_ADDRESSES + 1
+    assert found[-1] == (GROUP_END if value.startswith(b"g") else found[0])
+    assert len(envelope((b"To: " + value[:50_000] + b"\r\n") * 5).to) < 2 * MAX_ADDRESSES

@@ -2,7 +2,7 @@
 
 import pytest
 
-from maillib.message.content import DIGESTED, PLAIN, Disposition, content, parameter, without_comments
+from maillib.message.content import DIGESTED, MAX_PARAMETERS, PLAIN, Disposition, content, parameter, without_comments
 
 
 def test_no_content_field_leaves_the_default() -> None:
@@ -50,3 +50,9 @@ def test_parameters_in_pieces(field: bytes, value: bytes | None) -> None:
 def test_comments() -> None:
     """They nest, end at the end if nowhere else, and are none within quotes."""
     assert without_comments(b'a(b(c)\\)d)e"(f)"(g\\') == b'a e"(f)" '
+
+
+def test_no_more_parameters_than_the_limit() -> None:
+    """Of a field that is full of them the first thousand count."""
+    found = content(b"Content-Type: text/plain" + b";a=b" * 200_000).parameters
+    assert found == ((b"a", b"b"),) * MAX_PARAMETERS
