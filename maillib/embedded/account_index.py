@@ -158,7 +158,9 @@ class AccountIndex:
 
     def views(self, mailbox: MailboxKey, uids: Uids, shown: Sequence[Shown]) -> list[ShownRow]:
         number = self._number(mailbox)
-        return self.derived.read(lambda transaction: derived_tables.views(transaction, number, uids, shown), otherwise=[])
+        return self.derived.read(
+            lambda transaction: derived_tables.views(transaction, number, uids, shown), otherwise=[]
+        )
 
     def headings(self, mailbox: MailboxKey, uids: Uids) -> list[Heading]:
         number = self._number(mailbox)

@@ -2,6 +2,7 @@
 
     heading   what is searched most, sorted and put into threads by
     view      what lists of messages are made of
+    header    the same, for clients that ask for fields of the header instead
     text      the rest of what is searched: long, and read by nobody else
 
 The key of each is one number, `_key`: so the rows of a mailbox lie side by side, in UID order.
@@ -41,6 +42,10 @@ SCHEMA: Schema = (
             structure BLOB NOT NULL,
             preview BLOB NOT NULL
         ) STRICT""",
+        """CREATE TABLE header (
+            key INTEGER PRIMARY KEY,
+            header BLOB NOT NULL
+        ) STRICT""",
         """CREATE TABLE text (
             key INTEGER PRIMARY KEY,
             header TEXT NOT NULL,
@@ -55,6 +60,7 @@ _COLUMNS = {
     "heading": "from_text, to_text, cc_text, bcc_text, subject, sent_s, sent_day, from_, to_, cc, display_from,"
     " display_to, message_id, earlier",
     "view": "envelope, body, structure, preview",
+    "header": "header",
     "text": "header, part_headers, body",
 }
 """Of each table but for the key."""
@@ -80,7 +86,8 @@ def put(transaction: sqlite3.Connection, mailbox: MailboxId, derived: Iterable[D
             "REPLACE INTO heading VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (key, *["\n".join(values) if values else None for values in found], *heading[1:3], *heading[4:]),
         )
-        transaction.execute("REPLACE INTO view VALUES (?, ?, ?, ?, ?)", (key, *view[1:]))
+        transaction.execute("REPLACE INTO view VALUES (?, ?, ?, ?, ?)", (key, *view[1:5]))
+        transaction.execute("REPLACE INTO header VALUES (?, ?)", (key, view.header))
         transaction.execute("REPLACE INTO text VALUES (?, ?, ?, ?)", (key, *texts))
 
 
@@ -95,13 +102,13 @@ def uids(transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids) -> li
     return known
 
 
-def views(
-    transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids, shown: Sequence[Shown]
-) -> list[ShownRow]:
+def views(transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids, shown: Sequence[Shown]) -> list[ShownRow]:
     condition, values = _among(mailbox, among)
     columns = "".join([f", {each.value}" for each in shown])
+    tables = " JOIN ".join(dict.fromkeys("header" if each is Shown.HEADER else "view" for each in shown)) or "view"
+    using = " USING (key)" if " " in tables else ""
     return transaction.execute(
-        f"SELECT key - ?{columns} FROM view WHERE {condition} ORDER BY key",  # noqa: S608
+        f"SELECT key - ?{columns} FROM {tables}{using} WHERE {condition} ORDER BY key",  # noqa: S608
         (_key(mailbox, 0), *values),
     ).fetchall()
 

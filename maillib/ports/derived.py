@@ -24,6 +24,8 @@ class Shown(Enum):
     """The structure without extension data."""
     BODYSTRUCTURE = "structure"
     PREVIEW = "preview"
+    HEADER = "header"
+    """As it is, with the empty line behind it."""
 
 
 Values = tuple[bytes, ...]
@@ -40,6 +42,7 @@ class View(NamedTuple):
     body: bytes
     structure: bytes
     preview: bytes
+    header: bytes
 
     def values(self, shown: Sequence[Shown]) -> Values:
         return tuple([getattr(self, each.value) for each in shown])

@@ -44,6 +44,7 @@ def derive(uid: Uid, octets: bytes) -> Derived:
             render_body(octets, tree, extended=False),
             render_body(octets, tree, extended=True),
             string(text.preview(octets, tree).encode()),
+            header,
         ),
         Heading(
             uid,

@@ -15,7 +15,7 @@ from maillib import maillog
 from maillib.dialog import Output
 from maillib.errors import MailError, NotFound, PeerError, PermanentError, TemporaryError
 from maillib.message import sections
-from maillib.message.mime import Part, header_end, structure
+from maillib.message.mime import Part, structure
 from maillib.message.sections import Partial, Section, UnknownEncoding, What
 from maillib.ports.derived import Shown, Values
 from maillib.ports.flags import SEEN, FlagChange
@@ -29,7 +29,6 @@ from maillib.sessions.imap_blocks import LINES as BLOCK
 from maillib.sessions.imap_client import LINES_AT_ONCE, Client, Done
 from maillib.sessions.imap_replies import Bad, Refused
 from maillib.sessions.imap_view import ROWS_AT_ONCE, Places, mailbox_still_there
-from maillib.sessions.octets import PIECE_OCTETS
 
 PLACES_AT_ONCE = 500
 """Messages whose octets' whereabouts are looked up in one go."""
@@ -273,15 +272,16 @@ class _Fetching:
 
     def _listed(self, item: FetchItem) -> tuple[bytes, "_Reader"]:
         """Format of an item, and where its value comes from."""
-        if item is Item.UID:
-            return b"UID %d", lambda uid, _, __: uid
-        if item in _ROW_ITEMS:
-            text, of_row = _ROW_ITEMS[item]
-            return text, lambda _, row, __: of_row(row) if row else None
+        if isinstance(item, _Content):
+            return b"%b", lambda _, __, view: _Opened(view[-1]).item(item)
         if item in _VIEW_ITEMS:
             text, shown = _VIEW_ITEMS[item]
-            return text, lambda _, __, view, at=self._shown.index(shown): view[at]
-        return b"%b", lambda _, __, view: _Opened(view[-1]).item(item)
+            at = self._shown.index(shown)
+            return text, lambda _, __, view: view[at]
+        if item is Item.UID:
+            return b"UID %d", lambda uid, _, __: uid
+        text, of_row = _ROW_ITEMS[item]
+        return text, lambda _, row, __: of_row(row) if row else None
 
     async def _group(self, stored: Mapping[Uid, StoredMessage], rows: Mapping[Uid, Row]) -> None:
         bodies = self._client.shared.bodies

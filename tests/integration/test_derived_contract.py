@@ -3,16 +3,17 @@
 import pytest
 
 from maillib.errors import NotFound
-from maillib.ports.derived import Derived, Heading, Texts, View, Where
+from maillib.ports.derived import Derived, Heading, Shown, Texts, View, Where
 from maillib.ports.index import EVERY_UID, INBOX, MailboxId, Uid
 from tests.support.store_engines import ALICE, Keeps, Store, new_message
 
 NOBODY = MailboxId(99)
+ALL = list(Shown)
 
 
 def derived(uid: int, header: str = "\nsubject: x\n", body: str = "") -> Derived:
     return Derived(
-        View(Uid(uid), b"(env %d)" % uid, b"(body)", b"(structure\0)", f"preview {uid}"),
+        View(Uid(uid), b"(env %d)" % uid, b"(body)", b"(structure\0)", b"preview", b"Header: %d\r\n" % uid),
         Heading(
             Uid(uid), 1_700_000_000 + uid, 738_000, "x", "alice", "bob", "", "Alice", "Bob", f"{uid}@x", "a@x b@x "
         ),
@@ -29,14 +30,21 @@ def test_what_is_known_is_told(keeps: Keeps) -> None:
 
     async def promise(store: Store) -> None:
         await with_messages(store, 4)
-        assert await store.index.views(ALICE, INBOX, EVERY_UID) == []
+        assert await store.index.views(ALICE, INBOX, EVERY_UID, ALL) == []
         await store.index.put_derived(ALICE, INBOX, [derived(3), derived(1), derived(2)])
-        assert [view.uid for view in await store.index.views(ALICE, INBOX, EVERY_UID)] == [1, 2, 3]
-        assert await store.index.views(ALICE, INBOX, [Uid(4), Uid(3)]) == [derived(3).view]
+        assert [uid for uid, *_ in await store.index.views(ALICE, INBOX, EVERY_UID, ALL)] == [1, 2, 3]
+        assert await store.index.views(ALICE, INBOX, [Uid(4), Uid(3)], ALL) == [derived(3).view]
+        assert await store.index.views(ALICE, INBOX, EVERY_UID, []) == [(1,), (2,), (3,)]
+        two = [Shown.HEADER, Shown.ENVELOPE]
+        assert await store.index.views(ALICE, INBOX, range(2, 4), two) == [
+            (2, b"Header: 2\r\n", b"(env 2)"),
+            (3, b"Header: 3\r\n", b"(env 3)"),
+        ]
+        assert await store.index.views(ALICE, INBOX, [Uid(1)], [Shown.HEADER]) == [(1, b"Header: 1\r\n")]
         assert await store.index.headings(ALICE, INBOX, range(2, 9)) == [derived(2).heading, derived(3).heading]
-        assert await store.index.views(ALICE, INBOX, []) == []
+        assert await store.index.views(ALICE, INBOX, [], ALL) == []
         with pytest.raises(NotFound):
-            await store.index.views(ALICE, NOBODY, EVERY_UID)
+            await store.index.views(ALICE, NOBODY, EVERY_UID, ALL)
 
     keeps(promise)
 
@@ -103,14 +111,14 @@ def test_nothing_is_known_of_what_is_gone(keeps: Keeps) -> None:
         await with_messages(store, 3)
         await store.index.put_derived(ALICE, INBOX, [derived(uid) for uid in (1, 2, 3, 4)])
         await store.index.expunge(ALICE, INBOX, [Uid(2)])
-        assert [view.uid for view in await store.index.views(ALICE, INBOX, EVERY_UID)] == [1, 3]
+        assert [uid for uid, *_ in await store.index.views(ALICE, INBOX, EVERY_UID, ALL)] == [1, 3]
         other = await store.index.create(ALICE, "other")
         await store.index.append(ALICE, other.id, [await new_message(store, None)])
         await store.index.put_derived(ALICE, other.id, [derived(1)])
         await store.index.delete(ALICE, "other")
         with pytest.raises(NotFound):
             await store.index.put_derived(ALICE, other.id, [derived(1)])
-        assert [view.uid for view in await store.index.views(ALICE, INBOX, EVERY_UID)] == [1, 3]
+        assert [uid for uid, *_ in await store.index.views(ALICE, INBOX, EVERY_UID, ALL)] == [1, 3]
 
     keeps(promise)
 
@@ -124,13 +132,10 @@ def test_copies_are_known(keeps: Keeps) -> None:
         other = await store.index.create(ALICE, "other")
         await store.index.copy(ALICE, INBOX, [Uid(1), Uid(2)], other.id)
         await store.index.move(ALICE, INBOX, [Uid(3)], other.id)
-        assert await store.index.views(ALICE, other.id, EVERY_UID) == [
-            derived(2).view,
-            derived(3).view,
-        ]
+        assert await store.index.views(ALICE, other.id, EVERY_UID, ALL) == [derived(2).view, derived(3).view]
         assert [one.message_id for one in await store.index.headings(ALICE, other.id, EVERY_UID)] == ["2@x", "3@x"]
         found = await store.index.containing(ALICE, other.id, EVERY_UID, Where.BODY, "hello")
         assert (found.known, found.uids) == ([2, 3], [2])
-        assert [view.uid for view in await store.index.views(ALICE, INBOX, EVERY_UID)] == [2]
+        assert [uid for uid, *_ in await store.index.views(ALICE, INBOX, EVERY_UID, ALL)] == [2]
 
     keeps(promise)

@@ -4,7 +4,6 @@ import asyncio
 
 from maillib.memory.blobs import MemoryBlobs
 from maillib.memory.leases import MemoryLeases
-from maillib.ports.derived import View
 from maillib.ports.index import EVERY_UID, INBOX, MailboxId, ModSeq, Uid
 from maillib.sessions.imap_derive import Deriving
 from maillib.sessions.imap_indexer import Indexer
@@ -19,7 +18,7 @@ def indexer(world: ImapWorld, leases: MemoryLeases | None = None) -> Indexer:
 
 
 async def known(world: ImapWorld) -> list[Uid]:
-    return [view.uid for view in await world.index.views(world.account.id, INBOX, EVERY_UID)]
+    return [row[0] for row in await world.index.views(world.account.id, INBOX, EVERY_UID, ())]
 
 
 async def until_known(world: ImapWorld, uids: list[int]) -> None:
@@ -33,7 +32,7 @@ def test_what_is_missing_is_derived() -> None:
     async def main() -> None:
         world = await ImapWorld().furnish()
         await world.deliver(FIRST, SECOND, FIRST)
-        await world.shared.deriving.views(world.account.id, HERE, [Uid(2)])
+        await world.shared.deriving.views(world.account.id, HERE, [Uid(2)], ())
         one = indexer(world)
         await one.catch_up(world.account.id, HERE)
         assert await known(world) == [1, 2, 3]
@@ -78,8 +77,8 @@ def test_an_unreadable_message_is_passed_over() -> None:
         world.blobs.remove(stored.body)
         await indexer(world).catch_up(world.account.id, HERE)
         assert await known(world) == [1, 3]
-        views = await world.shared.deriving.views(world.account.id, HERE, [Uid(1), Uid(2)])
-        assert [isinstance(views[Uid(uid)], View) for uid in (1, 2)] == [True, False]
+        views = await world.shared.deriving.views(world.account.id, HERE, [Uid(1), Uid(2)], ())
+        assert [isinstance(views[Uid(uid)], tuple) for uid in (1, 2)] == [True, False]
         client = await world.logged_in(INBOX)
         assert (await client.refused("FETCH 2 (ENVELOPE)")).startswith("NO")
         assert len(await client.ok("FETCH 1,3 (ENVELOPE PREVIEW)")) == 2
@@ -95,6 +94,6 @@ def test_what_is_gone_is_passed_over() -> None:
         await world.deliver(FIRST, SECOND)
         await world.index.expunge(world.account.id, INBOX, [Uid(1)])
         deriving: Deriving = world.shared.deriving
-        assert set(await deriving.views(world.account.id, HERE, [Uid(1), Uid(2)])) == {2}
+        assert set(await deriving.views(world.account.id, HERE, [Uid(1), Uid(2)], ())) == {2}
 
     run(main)

@@ -5,6 +5,7 @@ import base64
 import pytest
 
 from maillib.memory.blobs import MemoryBlobs
+from maillib.ports.derived import Shown
 from maillib.ports.index import INBOX, Uid
 from maillib.sessions.imap_derive import derive
 from tests.support.imap_world import ImapWorld, Peer, run
@@ -168,8 +169,8 @@ def test_what_a_search_derives_is_kept() -> None:
     async def main() -> None:
         world, client = await with_messages(set())
         await client.ok("SEARCH BODY hello")
-        for message in await world.index.views(world.account.id, INBOX, range(1, 5)):
-            assert message == derive(message.uid, MESSAGES[message.uid - 1]).view
+        for message in await world.index.views(world.account.id, INBOX, range(1, 5), list(Shown)):
+            assert message == derive(message[0], MESSAGES[message[0] - 1]).view
         assert len(await world.index.headings(world.account.id, INBOX, range(1, 5))) == 4
 
     run(main)
