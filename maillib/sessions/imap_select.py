@@ -7,6 +7,7 @@ and nothing of the rest.
 from maillib import maillog
 from maillib.dialog import Output
 from maillib.ports.flags import SYSTEM_FLAGS
+from maillib.ports.index import SEPARATOR, Mailbox
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.commands import Qresync, Select
 from maillib.protocols.imap.sequences import SequenceSet
@@ -36,7 +37,7 @@ async def select(client: Client, command: Select, output: Output) -> Done:
                 client.flags_line(),
                 replies.untagged("OK", "flags that are kept", code=replies.permanent_flags(permanent)),
                 replies.counted(mailbox.messages, "EXISTS"),
-                b"" if client.rev2 else replies.counted(0, "RECENT"),
+                _name(mailbox) if client.rev2 else replies.counted(0, "RECENT"),
                 replies.untagged("OK", "UIDs are good", code=f"UIDVALIDITY {mailbox.uid_validity}"),
                 replies.untagged("OK", "the next UID", code=f"UIDNEXT {mailbox.uid_next}"),
                 replies.untagged("OK", "the last change", code=f"HIGHESTMODSEQ {mailbox.highest_modseq}"),
@@ -49,6 +50,11 @@ async def select(client: Client, command: Select, output: Output) -> Done:
         "selected read-only" if command.read_only else "selected",
         code="READ-ONLY" if command.read_only else "READ-WRITE",
     )
+
+
+def _name(mailbox: Mailbox) -> bytes:
+    """Which mailbox that is. RFC 9051 §6.3.2."""
+    return replies.list_line(mailbox.name, (), separator=SEPARATOR, utf8=True)
 
 
 async def close(client: Client) -> Done:

@@ -85,7 +85,7 @@ async def copy(client: Client, command: Copy) -> Done:
     try:
         copied = await client.index.copy(client.account.id, selected.id, _uids(selected, places), command.mailbox)
     except NotFound as error:
-        raise await missing_destination(client, command.mailbox, error) from None
+        raise await _missing(client, command.mailbox, error) from None
     return Done("copied", code=_code(copied), has_changed=True)
 
 
@@ -99,19 +99,24 @@ async def move(client: Client, command: Move, output: Output) -> Done:
     try:
         moved = await client.index.move(client.account.id, selected.id, _uids(selected, places), command.mailbox)
     except NotFound as error:
-        raise await missing_destination(client, command.mailbox, error) from None
+        raise await _missing(client, command.mailbox, error) from None
     if moved.uids:
         await output.send(replies.untagged("OK", "moved", code=_code(moved)))
     return Done("moved", has_changed=True, tells_modseq=True)
 
 
-async def missing_destination(client: Client, name: str, error: NotFound) -> Refused | MailboxGone | NotFound:
-    """What to raise when `name`, or the mailbox that is selected, is not there. RFC 9051 §6.4.7."""
+async def _missing(client: Client, name: str, error: NotFound) -> Refused | MailboxGone:
+    """What to raise when `name`, the mailbox that is selected, or a body is not there. RFC 9051 §6.4.7."""
     try:
         await described(client, name)
     except NotFound:
         return Refused("there is no such mailbox", code="TRYCREATE")
-    return MailboxGone(str(error)) if client.has_selected else error
+    try:
+        await described(client, client.selected.id)
+    except NotFound:
+        return MailboxGone(str(error))
+    maillog.problem(what=f"messages of {client.account.address}", error=str(error))
+    return Refused("some messages cannot be read now", code="UNAVAILABLE")
 
 
 def _code(copied: Copied) -> str | None:

@@ -90,6 +90,24 @@ def test_all_flags_are_those_of_the_moment(monkeypatch: pytest.MonkeyPatch) -> N
     run(main)
 
 
+def test_select_names_the_mailbox_to_those_who_know_rev2() -> None:
+    """RFC 9051 has LIST in the answer to SELECT, and no RECENT."""
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        client = await world.logged_in()
+        lines = await client.ok("SELECT inbox")
+        assert "* 0 RECENT" in lines
+        assert "LIST" not in "".join(lines)
+        await client.ok("ENABLE IMAP4rev2")
+        lines = await client.ok("SELECT inbox")
+        assert '* LIST () "/" INBOX' in lines
+        assert "* 0 RECENT" not in lines
+        await close(world, client)
+
+    run(main)
+
+
 def test_nul_comes_in_a_literal8_only() -> None:
     """BINARY brings NUL as it is; elsewhere, where no NUL may be, another octet stands for it."""
 
