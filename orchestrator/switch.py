@@ -2,7 +2,7 @@
 
 What it does for a service depends on the plan's action alone; each service, changed or not, then finds its file in the
 generation that is switched to. A new supervisord starts its services by the agent in the same order; whoever is first
-starts them, and here their readiness is waited for.
+starts them, from the generation that is switched to, and here their readiness is waited for.
 
 A service that a person stops meanwhile stays stopped: that is no failure.
 """
@@ -48,6 +48,8 @@ class Switch:
         generation.load(self.place.state_dir, target)
         if not todo.supervised:
             self._wait_for_end()
+            for action in todo.actions:  # the new agent starts services before it is their turn here
+                self._point(action, target)
             supervisor.launch(generation.configuration(self.place.state_dir), self.place.supervisor)
             self.tell("supervisord: started")
         with Supervisor(self.place.supervisor) as client:
@@ -60,8 +62,7 @@ class Switch:
     def _switch(self, client: Supervisor, action: Action, target: Generation) -> None:
         """One service, and what its master is to read from now on."""
         state_dir, name = self.place.state_dir, action.service
-        is_wanted = name != AGENT and action.verb is not Verb.REMOVE
-        before = generation.point(state_dir, name, target) if is_wanted else None
+        before = self._point(action, target)
         if action.changes:
             self.doing(f"{name}: {action.verb}")
         try:
@@ -74,6 +75,11 @@ class Switch:
             if before is not None and action.way not in (Way.START, Way.REPLACE):  # it goes on as it was
                 generation.point(state_dir, name, before)
             raise
+
+    def _point(self, action: Action, target: Generation) -> Generation | None:
+        """Have the service's master find its file in `target`. Where it found it before."""
+        is_wanted = action.service != AGENT and action.verb is not Verb.REMOVE
+        return generation.point(self.place.state_dir, action.service, target) if is_wanted else None
 
     def _wait_for_end(self) -> None:
         """One that shuts down still has the socket. Raises SupervisorEnding when it takes too long."""

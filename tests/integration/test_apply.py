@@ -237,6 +237,25 @@ def test_down_ends_what_a_killed_supervisord_left(line_suite: RealSuite) -> None
     assert is_refused(one)
 
 
+def test_what_a_new_supervisord_starts_is_what_the_spec_says_now(line_suite: RealSuite) -> None:
+    """Its agent starts services before the apply comes to them: they are of the new generation all the same."""
+    one, two, three = free_ports(3)
+
+    def spec(memory: str) -> dict[str, Json]:
+        more: dict[str, Json] = {"limits": {"memory": memory}}
+        ones = {"one": _service(one, **more), "two": _service(two, depends_on=["one"], **more)}
+        return _spec({**ones, "zfree": _service(three, **more)})
+
+    line_suite.write(spec("300MiB"))
+    line_suite.ok("apply")
+    os.kill(int((line_suite.place.run / "supervisord.pid").read_text()), signal.SIGKILL)
+    line_suite.write(spec("400MiB"))
+    line_suite.ok("apply", "--wait", "20s")
+    assert {name: row["generation"] for name, row in line_suite.status().items()} == dict.fromkeys(
+        ("one", "two", "zfree"), 2
+    )
+
+
 def test_apply_that_was_killed_is_finished_by_the_next(line_suite: RealSuite) -> None:
     """An apply killed after the switch began leaves a world that the next apply brings to the end."""
     one, two = free_ports(2)
