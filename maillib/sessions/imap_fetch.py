@@ -64,7 +64,7 @@ async def fetch(client: Client, command: Fetch, output: Output) -> Done:
     if command.vanished and not client.qresync:
         raise Bad("QRESYNC has to be enabled first")  # RFC 7162 §3.2.6
     items = _wanted(client, command)
-    await selected.load()
+    await selected.load_for(command.messages, uid=command.uid or command.changed_since is not None)
     places = selected.places(command.messages, uid=command.uid)
     if command.changed_since is not None:
         since = await imap_changes.since(selected, command.changed_since)

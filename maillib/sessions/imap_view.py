@@ -5,8 +5,9 @@ source of what has happened, and each change is told once; what the client has b
 the answer, is not told again. UIDs are an array that is never changed in place, so views and the listings of the
 process share it; nothing is kept of flags.
 
-The UIDs are read when a number is needed first: most of what clients select they look at no closer. What was removed
-between the two is then given numbers and UIDs of its own choice, as the client has heard of none.
+The UIDs are read when a number is needed first: most of what clients select they look at no closer; of a large mailbox
+only the first ones, as long as these are enough. What was removed between the SELECT and then is given numbers and UIDs
+of our choice, as the client has heard of none.
 
 Leaves to others: when something may be told, and in which words (`imap_client`).
 """
@@ -33,12 +34,17 @@ from maillib.ports.index import (
     Uid,
     Uids,
 )
-from maillib.protocols.imap.sequences import STAR, Messages, Saved
+from maillib.protocols.imap.sequences import STAR, Messages, Saved, SequenceSet
 from maillib.sessions.imap_replies import Bad, MailboxGone
 from maillib.sessions.listing import Listings
 
 CHANGES_AT_ONCE = 1000
 """Messages whose changes are read and told in one go."""
+
+LARGE = 20_000
+"""Messages: the UIDs of a mailbox with more are not all read for a few of the first ones."""
+
+FIRST = 1000
 
 ROWS_AT_ONCE = 10_000
 """Rows in memory at a time: two megabytes."""
@@ -75,6 +81,9 @@ class Selected:
         """What `$` means, in UID order. RFC 5182."""
         self._count = mailbox.messages
         self._uids: array[int] | None = None
+        """All; None: not yet."""
+        self._first: array[int] = array("I")
+        """Meanwhile: those of the first messages."""
         self._gone: set[Uid] = set()
         """Messages with a number that are not there any more."""
         self._arrived: set[Uid] = set()
@@ -95,9 +104,8 @@ class Selected:
 
     @property
     def uids(self) -> "array[int]":
-        """By place: number less one. After `load`."""
-        assert self._uids is not None, "whoever needs numbers loads first"
-        return self._uids
+        """By place: number less one. After `load`, or as far as `load_for` has read them."""
+        return self._first if self._uids is None else self._uids
 
     def place(self, uid: int) -> int | None:
         """Where it is; None: it has no number."""
@@ -115,14 +123,15 @@ class Selected:
             return Places(joined([at for saved in self.saved if (at := self.place(saved)) is not None]))
         uids = self.uids
         if uid:
+            assert self._uids is not None, "whoever means UIDs loads first"
             star = uids[-1] if uids else 0
             found = (
                 range(bisect_left(uids, each.start), bisect_right(uids, each[-1])) for each in messages.ranges(star)
             )
             return Places(tuple(filter(None, found)))
-        if not uids or any(end != STAR and end > len(uids) for interval in messages.intervals for end in interval):
+        if not self._count or any(end != STAR and end > self._count for pair in messages.intervals for end in pair):
             raise Bad("no message has such a number")
-        return Places(tuple(range(each.start - 1, each.stop - 1) for each in messages.ranges(len(uids))))
+        return Places(tuple(range(each.start - 1, each.stop - 1) for each in messages.ranges(self._count)))
 
     def in_order(self, places: Sequence[int]) -> Uids:
         """The UIDs at places, which ascend, as the index takes them."""
@@ -144,32 +153,56 @@ class Selected:
         """Know the UIDs. Idempotent."""
         if self._uids is not None:
             return
-        try:
+        with mailbox_still_there():
             listing = await self._listings.current(self.account, self.id)
-        except NotFound as error:
-            raise MailboxGone(str(error)) from None
         known = bisect_left(listing.uids, self.mailbox.uid_next)
         uids = listing.uids if known == len(listing.uids) else listing.uids[:known]
         self._arrived.update(Uid(uid) for uid in listing.uids[known:])
-        if known < self._count:
+        if self._first:
+            present = frozenset(uids[: len(self._first)])
+            self._gone.update(Uid(uid) for uid in self._first if uid not in present)
+            uids = self._first + uids[bisect_right(uids, self._first[-1]) :]
+        if len(uids) < self._count:
             uids = uids[:]
-            self._stand_in(uids, self._count - known)
+            self._stand_in(uids, self._count - len(uids))
         self.modseq = max(self.modseq, listing.mailbox.highest_modseq)
         self._uids = uids
+
+    async def load_for(self, messages: Messages, *, uid: bool) -> None:
+        """Know the UIDs as far as these messages need it."""
+        if self._uids is None and self._count > LARGE and not uid and isinstance(messages, SequenceSet):
+            last = max(end for pair in messages.intervals for end in pair)
+            if last <= len(self._first) or (last <= FIRST and await self._read_first()):
+                return
+        await self.load()
+
+    async def _read_first(self) -> bool:
+        """The UIDs of the first messages, if they have been the same since the SELECT."""
+        with mailbox_still_there():
+            rows = await self._index.rows(self.account, self.id, EVERY_UID, limit=FIRST)
+        try:
+            changes = await self.changes(self.modseq)
+        except TooOld:
+            return False
+        if changes.vanished or not changes.complete:
+            return False
+        self._first = array("I", [row.uid for row in rows])
+        return True
 
     def _stand_in(self, uids: "array[int]", missing: int) -> None:
         """Put so many UIDs among `uids` that none has now, as each of those missing had one."""
         uid = self.mailbox.uid_next - 1
         at = len(uids) - 1
-        while missing:
+        chosen: list[Uid] = []
+        while len(chosen) < missing:
             if at >= 0 and uids[at] == uid:
                 at -= 1
             else:
-                self._gone.add(Uid(uid))
-                missing -= 1
+                chosen.append(Uid(uid))
             uid -= 1
-        for stand_in in self._gone:
+        for stand_in in chosen:
             insort(uids, stand_in)
+        self._gone.update(chosen)
 
     async def rows(self, places: Sequence[int]) -> Sequence[Row]:
         """Of those places that are not gone."""

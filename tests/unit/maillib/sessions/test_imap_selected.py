@@ -7,7 +7,7 @@ import pytest
 
 from maillib.errors import PeerError
 from maillib.ports.index import Retention
-from maillib.sessions import imap_blocks, imap_fetch
+from maillib.sessions import imap_blocks, imap_fetch, imap_view
 from maillib.settings.imap import ImapSettings
 from tests.support.imap_world import ImapWorld, Peer, run
 
@@ -416,6 +416,39 @@ def test_what_was_removed_before_numbers_were_needed() -> None:
         assert lines[-1] == "* 7 EXISTS"
         assert len([line for line in await client.ok("NOOP") if "EXPUNGE" in line]) == 4
         assert [line.split("(")[1] for line in await client.ok("FETCH 1:* (UID)")] == ["UID 4)", "UID 5)", "UID 7)"]
+        await close(world, client, other)
+
+    run(main)
+
+
+@pytest.mark.parametrize("when", ["before", "after", "both"])
+def test_the_first_of_many(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large mailbox the first messages are had without the rest, and have the same numbers when that is read."""
+    monkeypatch.setattr(imap_view, "LARGE", 20)
+    monkeypatch.setattr(imap_view, "FIRST", 10)
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        await world.deliver(*[b"%d" % number for number in range(1, 31)])
+        client, other = await world.logged_in("INBOX"), await world.logged_in("INBOX")
+        if when != "after":
+            await other.ok("UID STORE 2,15,29 +FLAGS.SILENT \\Deleted")
+            await other.ok("EXPUNGE")
+        assert (await client.ok("FETCH 3 (UID)"))[0].startswith("* 3 FETCH (UID ")
+        picture = Picture()
+        picture.count = 30
+        picture.hear(await client.ok("FETCH 1,4:5 (UID)"))
+        if when != "before":
+            await other.ok("UID STORE 1,4,16,30 +FLAGS.SILENT \\Deleted")
+            await other.ok("EXPUNGE")
+        await world.deliver(b"new")
+        picture.hear(await client.ok("FETCH 1:10 (UID FLAGS)"))
+        picture.hear(await client.ok("FETCH 11:30 (UID)"))
+        picture.hear(await client.ok("NOOP"))
+        lines = await client.ok("FETCH 1:* (UID)")
+        picture.hear(lines)
+        rows = await world.index.rows(world.account.id, "INBOX")
+        assert [picture.uids[number] for number in range(1, picture.count + 1)] == [row.uid for row in rows]
         await close(world, client, other)
 
     run(main)
