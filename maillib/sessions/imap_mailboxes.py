@@ -30,7 +30,7 @@ from maillib.protocols.imap.commands import (
     Unsubscribe,
 )
 from maillib.sessions.imap_client import Client, Done
-from maillib.sessions.imap_replies import Bad, Refused
+from maillib.sessions.imap_replies import Refused
 from maillib.sessions.imap_view import ROWS_AT_ONCE
 
 QUOTA_ROOT = ""
@@ -145,9 +145,9 @@ async def status(client: Client, command: Status, output: Output) -> Done:
 
 async def status_values(
     client: Client, mailbox: Mailbox, items: Iterable[StatusItem]
-) -> Mapping[StatusItem, int | str]:
+) -> Mapping[StatusItem, int]:
     """RFC 9051 §6.3.11. Raises Bad, NotFound, Transient."""
-    values: dict[StatusItem, int | str] = {}
+    values: dict[StatusItem, int] = {}
     for item in items:
         match item:
             case StatusItem.MESSAGES:
@@ -171,8 +171,6 @@ async def status_values(
                 values[item] = mailbox.highest_modseq
             case StatusItem.APPENDLIMIT:
                 values[item] = client.settings.max_message_size
-            case StatusItem.MAILBOXID:
-                raise Bad("mailbox identifiers are not kept here")
     return values
 
 

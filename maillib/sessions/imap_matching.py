@@ -25,7 +25,6 @@ from maillib.protocols.imap.search_keys import (
     Body,
     Dated,
     DateOf,
-    EmailId,
     Flag,
     Header,
     Key,
@@ -37,17 +36,14 @@ from maillib.protocols.imap.search_keys import (
     Older,
     Or,
     Recent,
-    SaveDateSupported,
     Smaller,
     Text,
-    ThreadId,
     When,
     Younger,
 )
 from maillib.protocols.imap.sequences import Saved
 from maillib.sessions.imap_client import Client
 from maillib.sessions.imap_derive import asked
-from maillib.sessions.imap_replies import Bad
 from maillib.sessions.imap_view import Places, Selected, mailbox_still_there
 
 MESSAGES_AT_ONCE = 10_000
@@ -68,7 +64,6 @@ class Match(NamedTuple):
 
 async def matching(client: Client, key: Key, *, with_modseqs: bool = False) -> AsyncIterator[Sequence[Match]]:
     """Ascending, some thousand at a time. Raises Bad, MailboxGone, Transient, StoreUnusable."""
-    _refuse_unknown(key)
     selected = client.selected
     await selected.load()
     search = _Search(selected, key)
@@ -103,14 +98,6 @@ def leaves(key: Key) -> Iterator[Leaf]:
                 left.append(inner)
             case leaf:
                 yield leaf
-
-
-def _refuse_unknown(key: Key) -> None:
-    for leaf in leaves(key):
-        if isinstance(leaf, EmailId | ThreadId | SaveDateSupported) or (
-            isinstance(leaf, Dated) and leaf.what is DateOf.SAVED
-        ):
-            raise Bad("SEARCH has no such key here")
 
 
 def _uids_at(selected: Selected, places: Sequence[int]) -> Sequence[int]:

@@ -109,8 +109,7 @@ class Written:
                 returns = (
                     b"" if command.returns is None else b" RETURN (%b)" % _values(sorted_by_value(command.returns))
                 )
-                charset = b"" if command.charset is None else b" CHARSET " + command.charset.encode()
-                return b"SEARCH" + returns + charset + b" " + self.top_key(command.key)
+                return b"SEARCH" + returns + b" " + self.top_key(command.key)
             case c.Sort(by, key):
                 order = " ".join(("REVERSE " if one.reverse else "") + one.key.value for one in by)
                 return f"SORT ({order}) UTF-8 ".encode() + self.top_key(key)
@@ -176,18 +175,12 @@ class Written:
                 return b"TEXT " + self.text(text)
             case k.Dated(what, when, day):
                 return f"{what.value}{when.value} {day.day}-{MONTHS[day.month - 1]}-{day.year:04}".encode()
-            case k.SaveDateSupported():
-                return b"SAVEDATESUPPORTED"
             case k.Larger(number) | k.Smaller(number) | k.Older(number) | k.Younger(number):
                 return f"{type(key).__name__.upper()} {number}".encode()
             case k.Numbers(messages, uid):
                 return (b"UID " if uid else b"") + str(messages).encode()
             case k.ModSeqFrom(modseq):
                 return b"MODSEQ %d" % modseq
-            case k.EmailId(id_):
-                return b"EMAILID " + self.text(id_)
-            case k.ThreadId(id_):
-                return b"THREADID " + self.text(id_)
             case k.Not(inner):
                 return b"NOT " + self.key(inner)
             case k.Or(either, other):
@@ -302,7 +295,7 @@ fetch_items: st.SearchStrategy[FetchItem] = st.one_of(
 )
 
 leaves: st.SearchStrategy[k.Key] = st.one_of(
-    st.sampled_from([k.All(), k.Recent(), k.SaveDateSupported()]),
+    st.sampled_from([k.All(), k.Recent()]),
     st.sampled_from(["\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft"]).map(k.Flag),
     keywords.map(k.Flag),
     st.builds(k.Header, texts, texts),
@@ -312,7 +305,6 @@ leaves: st.SearchStrategy[k.Key] = st.one_of(
     st.one_of(numbers64.map(k.Larger), numbers64.map(k.Smaller), numbers.map(k.Older), numbers.map(k.Younger)),
     st.builds(k.Numbers, messages, st.booleans()),
     numbers64.map(k.ModSeqFrom),
-    st.one_of(texts.map(k.EmailId), texts.map(k.ThreadId)),
 )
 search_keys: st.SearchStrategy[k.Key] = st.recursive(
     leaves,
@@ -348,8 +340,7 @@ def fetches(draw: st.DrawFn) -> c.Fetch:
 @st.composite
 def searches(draw: st.DrawFn) -> c.Search:
     returns = draw(st.none() | st.frozensets(st.sampled_from(c.SearchReturn), min_size=1))
-    charset = draw(st.sampled_from([None, "UTF-8"]))
-    return c.Search(draw(search_keys), uid=draw(st.booleans()), returns=returns, charset=charset)
+    return c.Search(draw(search_keys), uid=draw(st.booleans()), returns=returns)
 
 
 any_command: st.SearchStrategy[c.Command] = st.one_of(

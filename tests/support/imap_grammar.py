@@ -161,11 +161,7 @@ class _Reader:
     def _status_item(self) -> None:
         self._need(_ATOM)
         self._require(b" ")
-        if self._take(b"("):
-            self._need(_ATOM)
-            self._require(b")")
-        elif not self._take(b"NIL"):
-            self._need(_NUMBER)
+        self._need(_NUMBER)
 
     def _esearch(self) -> None:
         self._require(b' (TAG "')
@@ -217,7 +213,7 @@ class _Reader:
                 self._require(b")")
             case "FLAGS":
                 self._list(self._flag, may_be_empty=True)
-            case "INTERNALDATE" | "SAVEDATE":
+            case "INTERNALDATE":
                 self._need(_DATE_TIME)
             case "ENVELOPE":
                 self._envelope()
@@ -234,8 +230,6 @@ class _Reader:
                     self._nstring()
                 else:
                     self._octets_of(int(literal8[1]))
-            case "EMAILID" | "THREADID":
-                self._list(lambda: self._need(_ATOM))
             case _:
                 self._fail(f"item {name}")
 

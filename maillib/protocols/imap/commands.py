@@ -129,7 +129,7 @@ class Unsubscribe:
 
 
 class StatusItem(Enum):
-    """RFC 9051 §6.3.11, RFC 7162 §3.1.7, RFC 7889 §4, RFC 8474 §4.3, RFC 9208 §4.2."""
+    """RFC 9051 §6.3.11, RFC 7162 §3.1.7, RFC 7889 §4, RFC 9208 §4.2."""
 
     MESSAGES = "MESSAGES"
     RECENT = "RECENT"
@@ -141,7 +141,6 @@ class StatusItem(Enum):
     SIZE = "SIZE"
     HIGHESTMODSEQ = "HIGHESTMODSEQ"
     APPENDLIMIT = "APPENDLIMIT"
-    MAILBOXID = "MAILBOXID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,8 +270,6 @@ class Search:
     uid: bool = False
     returns: frozenset[SearchReturn] | None = None
     """None: answered as RFC 3501 has it, by SEARCH; else by ESEARCH. An empty RETURN () is ALL."""
-    charset: str | None = None
-    """As the client named it, in upper case."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What FETCH may be asked for. RFC 9051 §6.4.5, RFC 3501 §6.4.5, RFC 3516, RFC 7162, RFC 8474, RFC 8514, RFC 8970."""
+"""What FETCH may be asked for. RFC 9051 §6.4.5, RFC 3501 §6.4.5, RFC 3516, RFC 7162, RFC 8970."""
 
 from dataclasses import dataclass
 from enum import Enum
@@ -18,9 +18,6 @@ class Item(Enum):
     """The structure without extension data."""
     BODYSTRUCTURE = b"BODYSTRUCTURE"
     MODSEQ = b"MODSEQ"
-    EMAILID = b"EMAILID"
-    THREADID = b"THREADID"
-    SAVEDATE = b"SAVEDATE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,9 +34,9 @@ def search(arguments: Arguments, *, uid: bool = False) -> Search:
     charset = None
     if arguments.take_word(b"CHARSET"):
         arguments.space()
-        charset = utf8(arguments.astring()).upper()
+        charset = utf8(arguments.astring())
         arguments.space()
-    return Search(_Keys(arguments, charset).read(), uid=uid, returns=returns, charset=charset)
+    return Search(_Keys(arguments, charset).read(), uid=uid, returns=returns)
 
 
 def sort(arguments: Arguments, *, uid: bool = False) -> Sort:
@@ -215,12 +215,6 @@ class _Keys:
             self._arguments.space()
         return keys.ModSeqFrom(self._arguments.number64())
 
-    def email_id(self) -> Key:
-        return keys.EmailId(self._arguments.text())
-
-    def thread_id(self) -> Key:
-        return keys.ThreadId(self._arguments.text())
-
 
 def _all_of(found: list[Key]) -> Key:
     match found:
@@ -242,7 +236,6 @@ _ALONE: dict[str, Key] = {
     "NEW": keys.And((keys.Recent(), keys.Not(_SEEN))),
     "OLD": keys.Not(keys.Recent()),
     "RECENT": keys.Recent(),
-    "SAVEDATESUPPORTED": keys.SaveDateSupported(),
     "SEEN": _SEEN,
     "UNANSWERED": keys.Not(keys.Flag("\\Answered")),
     "UNDELETED": keys.Not(keys.Flag("\\Deleted")),
@@ -255,7 +248,6 @@ _ALONE: dict[str, Key] = {
 def _with_argument() -> dict[str, Callable[[_Keys], Key]]:
     found: dict[str, Callable[[_Keys], Key]] = {
         "BODY": _Keys.body,
-        "EMAILID": _Keys.email_id,
         "HEADER": _Keys.header,
         "KEYWORD": _Keys.keyword,
         "LARGER": _Keys.larger,
@@ -263,7 +255,6 @@ def _with_argument() -> dict[str, Callable[[_Keys], Key]]:
         "OLDER": _Keys.older,
         "SMALLER": _Keys.smaller,
         "TEXT": _Keys.anywhere,
-        "THREADID": _Keys.thread_id,
         "UID": _Keys.uid,
         "UNKEYWORD": _Keys.unkeyword,
         "YOUNGER": _Keys.younger,

@@ -138,26 +138,20 @@ def list_line(
     utf8: bool,
     kind: Literal["LIST", "LSUB"] = "LIST",
     children_are_subscribed: bool = False,
-    old_name: str | None = None,
 ) -> bytes:
-    """RFC 9051 §7.3.1; CHILDINFO and OLDNAME as §6.3.9 has them."""
-    line = b"* %b %b %b %b" % (
+    """RFC 9051 §7.3.1; CHILDINFO as §6.3.9 has it."""
+    return b"* %b %b %b %b%b\r\n" % (
         kind.encode(),
         _parenthesized(attributes),
         string(separator.encode()),
         mailbox(name, utf8=utf8),
+        b' ("CHILDINFO" ("SUBSCRIBED"))' if children_are_subscribed else b"",
     )
-    extended = []
-    if children_are_subscribed:
-        extended.append(b'"CHILDINFO" ("SUBSCRIBED")')
-    if old_name is not None:
-        extended.append(b'"OLDNAME" (' + mailbox(old_name, utf8=utf8) + b")")
-    return line + (b" (" + b" ".join(extended) + b")" if extended else b"") + b"\r\n"
 
 
-def status_line(name: str, values: Mapping[StatusItem, int | str], *, utf8: bool) -> bytes:
-    """RFC 9051 §7.3.4. A text is an identifier. RFC 8474 §4.3."""
-    pairs = (f"{item.value} {value if isinstance(value, int) else f'({value})'}" for item, value in values.items())
+def status_line(name: str, values: Mapping[StatusItem, int], *, utf8: bool) -> bytes:
+    """RFC 9051 §7.3.4."""
+    pairs = (f"{item.value} {value}" for item, value in values.items())
     return b"* STATUS " + mailbox(name, utf8=utf8) + b" " + _parenthesized(pairs) + b"\r\n"
 
 

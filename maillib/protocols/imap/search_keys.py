@@ -65,8 +65,6 @@ class DateOf(Enum):
     INTERNAL = ""
     SENT = "SENT"
     """The header's Date."""
-    SAVED = "SAVED"
-    """RFC 8514 §4.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +72,6 @@ class Dated:
     what: DateOf
     when: When
     day: date
-
-
-@dataclass(frozen=True, slots=True)
-class SaveDateSupported:
-    """All messages where save dates are kept, else none. RFC 8514 §4.3."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,20 +113,6 @@ class ModSeqFrom:
 
 
 @dataclass(frozen=True, slots=True)
-class EmailId:
-    """RFC 8474 §4.3."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
-class ThreadId:
-    """RFC 8474 §4.3."""
-
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
 class Not:
     key: "Key"
 
@@ -150,24 +129,7 @@ class And:
     """At least two."""
 
 
-Leaf = (
-    All
-    | Recent
-    | Flag
-    | Header
-    | Body
-    | Text
-    | Dated
-    | SaveDateSupported
-    | Larger
-    | Smaller
-    | Older
-    | Younger
-    | Numbers
-    | ModSeqFrom
-    | EmailId
-    | ThreadId
-)
+Leaf = All | Recent | Flag | Header | Body | Text | Dated | Larger | Smaller | Older | Younger | Numbers | ModSeqFrom
 Key = Leaf | Not | Or | And
 
 
