@@ -560,6 +560,9 @@ class Picture:
     """What a client believes from what it is told."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
         self.count = 0
         self.flags: dict[int, str] = {}
         self.uids: dict[int, int] = {}
@@ -593,6 +596,8 @@ def test_random_commands_leave_all_with_the_same_picture(tombstones: int, monkey
     monkeypatch.setattr(imap_blocks, "LINES", 3)  # so that some blocks change and others do not
     monkeypatch.setattr(imap_fetch, "BLOCK", 3)
     monkeypatch.setattr(imap_fetch, "LINES_AT_ONCE", 4)
+    monkeypatch.setattr(imap_view, "LARGE", 4)
+    monkeypatch.setattr(imap_view, "FIRST", 3)
 
     async def main() -> None:
         chance = random.Random(tombstones)
@@ -603,6 +608,10 @@ def test_random_commands_leave_all_with_the_same_picture(tombstones: int, monkey
             picture.hear(await client.ok("SELECT INBOX"))
         for _ in range(600):
             client, picture = chance.choice(clients)
+            if chance.random() < 0.1:
+                await client.ok("UNSELECT")
+                picture.forget()
+                picture.hear(await client.ok("SELECT INBOX"))
             number = chance.randint(1, max(1, picture.count))
             flag = chance.choice(["\\Deleted", "\\Seen", "a", "b"])
             command = chance.choice(
