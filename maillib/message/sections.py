@@ -4,14 +4,18 @@ Octets are those of the message, never converted. Part numbers count as the RFC 
 message/rfc822 what its message has, of any other message its body as 1.
 """
 
+import re
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from typing import NamedTuple
 
 from maillib.errors import PermanentError
 from maillib.message import transfer
 from maillib.message.fields import FIELD_END
 from maillib.message.mime import Part, header_end, structure
+
+_EMPTY = (b"\r\n", b"\n")
 
 
 class What(Enum):
@@ -124,14 +128,29 @@ def _of_message(octets: bytes, wanted: Section, start: int, body: int, end: int)
             return octets[start:end]
 
 
+def of_header(header: bytes, wanted: Section, partial: Partial | None = None) -> bytes:
+    """HEADER, FIELDS or FIELDS_NOT of the message that has this header, which is complete."""
+    found = header if wanted.what is What.HEADER else _fields(header, wanted)
+    return found if partial is None else found[partial.offset : partial.offset + partial.octets]
+
+
 def _fields(header: bytes, wanted: Section) -> bytes:
     """The fields that are wanted, each as it is, and the empty line behind the header, if it has one."""
-    names = {name.lower().encode("utf-8", "replace") for name in wanted.fields}
+    finder = _finder(wanted.fields)
+    if wanted.what is What.FIELDS and header.endswith(b"\n"):
+        end = b"\r\n" if header.endswith(b"\r\n") else b"\n"
+        has_end = header.endswith(b"\n" + end) or header == end
+        return b"".join(finder.findall(header)) + (end if has_end else b"")
     keep = wanted.what is What.FIELDS
     *lines, last = FIELD_END.split(header)
     fields = [line + b"\n" for line in lines]
     if last:  # the header ends in the middle of a line
         fields.append(last.rstrip(b"\r") + b"\r\n")
-    return b"".join(
-        [field for field in fields if not field.strip() or (field.partition(b":")[0].strip().lower() in names) is keep]
-    )
+    return b"".join([field for field in fields if field in _EMPTY or (finder.match(field) is not None) is keep])
+
+
+@lru_cache(maxsize=64)
+def _finder(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    """Finds the fields that are called so; clients ask the same of thousands of headers."""
+    some = b"|".join([re.escape(name.encode("utf-8", "replace")) for name in names])
+    return re.compile(rb"^(?:" + some + rb")[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.I | re.M)

@@ -10,13 +10,14 @@ Leaves to others: which messages are meant (`imap_view`), what parts are (`maill
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter, itemgetter
 
 from maillib import maillog
 from maillib.dialog import Output
 from maillib.errors import MailError, NotFound, PeerError, PermanentError, TemporaryError
 from maillib.message import sections
 from maillib.message.mime import Part, structure
-from maillib.message.sections import Partial, Section, UnknownEncoding, What
+from maillib.message.sections import Partial, Section, UnknownEncoding, What, of_header
 from maillib.ports.derived import Shown, Values
 from maillib.ports.flags import SEEN, FlagChange
 from maillib.ports.index import Row, StoredMessage, Uid
@@ -34,11 +35,11 @@ PLACES_AT_ONCE = 500
 """Messages whose octets' whereabouts are looked up in one go."""
 
 _ROW_ITEMS: Mapping[FetchItem, tuple[bytes, Callable[[Row], object]]] = {
-    Item.UID: (b"UID %d", lambda row: row.uid),
+    Item.UID: (b"UID %d", attrgetter("uid")),
     Item.FLAGS: (b"FLAGS %b", lambda row: replies.flags(row.flags)),
     Item.INTERNALDATE: (b"INTERNALDATE %b", lambda row: replies.internal_date(row.internal_date_s)),
-    Item.SIZE: (b"RFC822.SIZE %d", lambda row: row.size_octets),
-    Item.MODSEQ: (b"MODSEQ (%d)", lambda row: row.modseq),
+    Item.SIZE: (b"RFC822.SIZE %d", attrgetter("size_octets")),
+    Item.MODSEQ: (b"MODSEQ (%d)", attrgetter("modseq")),
 }
 """What a row answers: format and value."""
 
@@ -53,8 +54,6 @@ _VIEW_ITEMS: Mapping[FetchItem, tuple[bytes, Shown]] = {
 
 _Content = BodySection | Binary | BinarySize
 """What only the octets answer."""
-
-_Reader = Callable[[Uid, Row | None, Values], object]
 
 _WHOLE = Section()
 
@@ -138,7 +137,7 @@ class _Fetching:
     async def run(self, places: Places) -> None:
         """Raises PeerError in the middle of a message that cannot be read to its end; MailboxGone, Transient."""
         if self._content or self._shown:
-            for batch in places.batches(PLACES_AT_ONCE):
+            for batch in places.batches(PLACES_AT_ONCE if self._content else LINES_AT_ONCE):
                 await self._batch(batch)
         elif self._changed_since is None and len(places) > LINES_AT_ONCE and places.ranges[0].start % BLOCK == 0:
             await self._blocks(places.ranges[0])
@@ -251,37 +250,54 @@ class _Fetching:
             self._views = await self._client.shared.deriving.views(selected.account, selected.id, uids, self._shown)
 
     async def _send_views(self, batch: Sequence[int], rows: Mapping[Uid, Row]) -> None:
-        uids, views, news = self._selected.uids, self._views, self._newly_seen
-        formats, readers = zip(*[self._listed(item) for item in self._items], strict=True)
-        line = b"* %d FETCH (" + b" ".join(formats) + b")\r\n"
-        lines = []
+        uids = self._selected.uids
+        numbers: list[int] = []
+        views: list[Values] = []
         for at in batch:
-            uid = Uid(uids[at])
-            view = views.get(uid)
+            view = self._views.get(Uid(uids[at]))
             if view is None:
                 self._is_gone = True
             elif isinstance(view, MailError):
-                await self._miss(uid, view)
-            elif uid in news:
-                lines.append(self._line(at + 1, uid, rows.get(uid), None, view))
+                await self._miss(Uid(uids[at]), view)
             else:
-                row = rows.get(uid)
-                lines.append(line % (at + 1, *[read(uid, row, view) for read in readers]))
+                numbers.append(at + 1)
+                views.append(view)
+        found = [Uid(uids[number - 1]) for number in numbers]
+        if self._newly_seen:
+            lines = [
+                self._line(number, uid, rows.get(uid), None, view)
+                for number, uid, view in zip(numbers, found, views, strict=True)
+            ]
+        else:
+            lines = self._view_lines(numbers, found, [rows[uid] for uid in found] if self._needs_rows else (), views)
         await self._output.send(b"".join(lines))
         await asyncio.sleep(0)
 
-    def _listed(self, item: FetchItem) -> tuple[bytes, "_Reader"]:
-        """Format of an item, and where its value comes from."""
-        if isinstance(item, _Content):
-            return b"%b", lambda _, __, view: _Opened(view[-1]).item(item)
-        if item in _VIEW_ITEMS:
-            text, shown = _VIEW_ITEMS[item]
-            at = self._shown.index(shown)
-            return text, lambda _, __, view: view[at]
-        if item is Item.UID:
-            return b"UID %d", lambda uid, _, __: uid
-        text, of_row = _ROW_ITEMS[item]
-        return text, lambda _, row, __: of_row(row) if row else None
+    def _view_lines(
+        self, numbers: Sequence[int], uids: Sequence[Uid], rows: Sequence[Row], views: Sequence[Values]
+    ) -> list[bytes]:
+        """Made column by column."""
+        formats: list[bytes] = []
+        columns: list[Iterable[object]] = []
+        column: Iterable[object]
+        for item in self._items:
+            if item is Item.UID:
+                text, column = b"UID %d", uids
+            elif item in _ROW_ITEMS:
+                text, of_row = _ROW_ITEMS[item]
+                column = map(of_row, rows)
+            elif item in _VIEW_ITEMS:
+                text, shown = _VIEW_ITEMS[item]
+                column = map(itemgetter(self._shown.index(shown)), views)
+            else:
+                assert isinstance(item, BodySection), "other content is not in views"
+                section, partial = item.section, item.partial
+                text = item.name.replace(b"%", b"%%") + b" %b"
+                column = [_literal(of_header(view[-1], section, partial), binary=False) for view in views]
+            formats.append(text)
+            columns.append(column)
+        line = b"* %d FETCH (" + b" ".join(formats) + b")\r\n"
+        return [line % values for values in zip(numbers, *columns, strict=True)]
 
     async def _group(self, stored: Mapping[Uid, StoredMessage], rows: Mapping[Uid, Row]) -> None:
         bodies = self._client.shared.bodies
