@@ -369,18 +369,17 @@ class _Fetching:
         """Raises UnknownEncoding."""
         if item is Item.UID:
             return b"UID %d" % uid
+        if isinstance(item, _Content):  # first, as to look one of them up takes long
+            if message is None:
+                assert view is not None, "its header was read for it"
+                message = _Opened(view[-1])
+            return message.item(item)
         if item in _ROW_ITEMS:
             assert row is not None, "rows were read for it"
             return _row_item(item, row)
-        if item in _VIEW_ITEMS:
-            assert view is not None, "it was read for it"
-            text, shown = _VIEW_ITEMS[item]
-            return text % view[self._shown.index(shown)]
-        assert isinstance(item, _Content), "there are no other items"
-        if message is None:
-            assert view is not None, "its header was read for it"
-            message = _Opened(view[-1])
-        return message.item(item)
+        assert view is not None, "it was read for it"
+        text, shown = _VIEW_ITEMS[item]
+        return text % view[self._shown.index(shown)]
 
     async def _send_in_pieces(self, uid: Uid, row: Row | None, stored: StoredMessage) -> None:
         """Once a literal has begun, its octets follow or the connection ends."""
