@@ -140,17 +140,19 @@ def _fields(header: bytes, wanted: Section) -> bytes:
     if wanted.what is What.FIELDS and header.endswith(b"\n"):
         end = b"\r\n" if header.endswith(b"\r\n") else b"\n"
         has_end = header.endswith(b"\n" + end) or header == end
-        return b"".join(finder.findall(header)) + (end if has_end else b"")
+        return b"\n".join([*finder.findall(b"\n" + header), end if has_end else b""])
     keep = wanted.what is What.FIELDS
     *lines, last = FIELD_END.split(header)
     fields = [line + b"\n" for line in lines]
     if last:  # the header ends in the middle of a line
         fields.append(last.rstrip(b"\r") + b"\r\n")
-    return b"".join([field for field in fields if field in _EMPTY or (finder.match(field) is not None) is keep])
+    return b"".join([field for field in fields if field in _EMPTY or (finder.match(b"\n" + field) is not None) is keep])
 
 
 @lru_cache(maxsize=64)
 def _finder(names: tuple[str, ...]) -> re.Pattern[bytes]:
-    """Finds the fields that are called so; clients ask the same of thousands of headers."""
+    """Finds the fields that are called so, each behind a line end and without its own: so it is quickest, and clients
+    ask the same of thousands of headers.
+    """
     some = b"|".join([re.escape(name.encode("utf-8", "replace")) for name in names])
-    return re.compile(rb"^(?:" + some + rb")[ \t]*+:[^\n]*+\n(?:[ \t][^\n]*+\n)*+", re.I | re.M)
+    return re.compile(rb"\n((?:" + some + rb")[ \t]*+:[^\n]*+(?:\n[ \t][^\n]*+)*+)", re.I)
