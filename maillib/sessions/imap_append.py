@@ -7,12 +7,10 @@ MOST_MESSAGES wait for the end; of an APPEND that is given up or broken off noth
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from maillib import maillog
-from maillib.errors import MailError, NotFound, TemporaryError
+from maillib.errors import MailError, NotFound
 from maillib.ports.blobs import BlobRef, Blobs, WholeBody
 from maillib.ports.index import Mailbox, NewMessage
 from maillib.protocols.imap import replies
@@ -132,23 +130,22 @@ class Appending:
             added = await self._client.index.append(account, self._mailbox.id, self._messages)
         except NotFound:
             raise Refused("the mailbox was deleted", code="TRYCREATE") from None
-        await self._give_up_bodies()
+        self._give_up_bodies()
         code = replies.append_uid(self._mailbox.uid_validity, [one.uid for one in added])
         return Done("appended", code=code, has_changed=True)
 
     async def abort(self) -> None:
         """Keep nothing. Idempotent, raises nothing."""
-        if self._coming is not None:
-            await self._coming.abort()
+        if self._coming is not None and (body := await self._coming.abort()) is not None:
+            self._client.shared.leftovers.give_up(body)
         self._coming = self._announced = None
         self._held, self._pieces = [], []
-        await self._give_up_bodies()
+        self._give_up_bodies()
 
-    async def _give_up_bodies(self) -> None:
+    def _give_up_bodies(self) -> None:
         """Messages that were added have them by other names."""
         messages, self._messages = self._messages, []
-        if messages:
-            await _give_up(self._blobs, *(message.body for message in messages))
+        self._client.shared.leftovers.give_up(*(message.body for message in messages))
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,18 +158,10 @@ def _message(body: BlobRef, date: datetime, flags: frozenset[str]) -> NewMessage
     return NewMessage(delivery_key=None, prefix=b"", body=body, internal_date=date, flags=flags)
 
 
-async def _give_up(blobs: Blobs, *bodies: BlobRef) -> None:
-    try:
-        await blobs.delete(*bodies)
-    except TemporaryError as error:  # the sweeper of orphans finds them
-        maillog.problem(what="bodies that are not needed any more", error=str(error))
-
-
 class _Coming:
     """The octets of a large message on their way into a body."""
 
     def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
         self._queue: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
         self._put = asyncio.create_task(blobs.put(self._queued()))
 
@@ -193,7 +182,8 @@ class _Coming:
         await self.feed(None)
         return await self._put
 
-    async def abort(self) -> None:
+    async def abort(self) -> BlobRef | None:
+        """What was stored already."""
         self._put.cancel()
-        with suppress(MailError, asyncio.CancelledError):
-            await _give_up(self._blobs, await self._put)
+        await asyncio.wait((self._put,))
+        return None if self._put.cancelled() or self._put.exception() else self._put.result()

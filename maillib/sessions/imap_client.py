@@ -20,6 +20,7 @@ from maillib.sessions.imap_blocks import Blocks
 from maillib.sessions.imap_bodies import Bodies
 from maillib.sessions.imap_derive import Deriving
 from maillib.sessions.imap_folders import Furnisher
+from maillib.sessions.imap_leftovers import Leftovers
 from maillib.sessions.imap_news import Interest, News
 from maillib.sessions.imap_replies import Bad, Refused
 from maillib.sessions.imap_view import Selected
@@ -54,11 +55,13 @@ class Shared:
         self.whereabouts = Whereabouts(index)
         self.deriving = Deriving(index, self.bodies)
         self.news = News(hints)
+        self.leftovers = Leftovers(blobs)
         self.furnisher = Furnisher(index)
 
     async def close(self) -> None:
         """Before the engines are closed. Idempotent."""
         await self.news.close()
+        await self.leftovers.close()
 
 
 def check_flags(flags: Collection[str]) -> None:

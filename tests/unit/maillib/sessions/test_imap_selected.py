@@ -1,11 +1,14 @@
 """IMAP sessions with a mailbox selected: numbers, news, flags, what was missed."""
 
 import random
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
 
 import pytest
 
-from maillib.errors import PeerError
+from maillib.errors import PeerError, StoreFull
+from maillib.memory.blobs import MemoryBlobs
+from maillib.ports.blobs import BlobRef, WholeBody
 from maillib.ports.index import Retention
 from maillib.sessions import imap_blocks, imap_fetch, imap_view
 from maillib.settings.imap import ImapSettings
@@ -508,6 +511,36 @@ def test_append() -> None:
         await client.say(b"x" * 500_000)
         await close(world, client)
         assert [ref async for ref in world.blobs.list(older_than=datetime.max.replace(tzinfo=UTC))] == []
+
+    run(main)
+
+
+class FullBlobs(MemoryBlobs):
+    """Where no octet has room."""
+
+    async def put(self, chunks: AsyncIterator[bytes]) -> BlobRef:
+        await anext(chunks)
+        raise StoreFull("no space")
+
+    async def put_all(self, bodies: Sequence[WholeBody]) -> Sequence[BlobRef]:
+        raise StoreFull("no space")
+
+
+@pytest.mark.parametrize("octets", [10, 1_000_000])
+def test_append_to_a_full_disk(octets: int) -> None:
+    """It is refused, the rest of the message is passed over, and the session goes on."""
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        world.blobs = FullBlobs()
+        client = await world.logged_in()
+        message = b"x" * octets
+        await client.say(b"a APPEND INBOX {%d+}\r\n" % octets)
+        answer = b"".join([await client.say(message[at : at + 60_000]) for at in range(0, octets, 60_000)])
+        answer += await client.say(b"\r\n")
+        assert answer == b"a NO [UNAVAILABLE] no space is left here, try again later\r\n"
+        assert await client.ok("NOOP") == []
+        await close(world, client)
 
     run(main)
 
