@@ -9,7 +9,7 @@ import typer
 
 from maillib.settings.base import Json
 from orchestrator.cli import suite
-from orchestrator.errors import ApplyFailed, BadPlan, Exit, PlanStale
+from orchestrator.errors import ApplyFailed, BadPlan, Exit, GenerationDamaged, PlanStale
 
 if TYPE_CHECKING:  # imported by the verbs: the validator and its models cost more than the rest of the start
     from orchestrator.apply import Applied
@@ -62,6 +62,8 @@ def plan(
 
     spec, declared = accounts.read(context.obj, prune=prune)
     todo, world = planning.make_plan(spec, declared, ignore_holds=override == "reset")
+    if todo.base is None:
+        _tell_of_damage(spec.state_dir)
     if output is not None:
         _seal(output, spec, declared, todo, world, override or "respect")
     if as_json:
@@ -131,6 +133,17 @@ def _apply_plan(context: typer.Context, file: Path, options: "Options", shown: "
     # Before pre-flight too, which might only tell that what has moved is in the way.
     found.refuse_if_stale(*planning.make_plan(spec, declared, ignore_holds=options.override == "reset"))
     return apply_.apply(spec, declared, options, shown.tell, doing=shown.doing, review=found.refuse_if_stale)
+
+
+def _tell_of_damage(state_dir: Path) -> None:
+    """A generation that is not whole counts for nothing: apply makes a new one, though nothing that runs may change."""
+    from orchestrator import generation
+
+    try:
+        if (held := generation.current(state_dir)) is not None:
+            held.verify()
+    except GenerationDamaged as error:
+        suite.tell(str(error))
 
 
 def _seal(

@@ -118,6 +118,8 @@ def test_damaged_generations_are_refused_or_mended(line_suite: RealSuite) -> Non
     )
     for damage in damages:
         damage(home / f"{number:06d}")
+        if damage in damages[:3]:
+            assert "`postroom apply` makes a new" in line_suite.ok("plan").err
         (home / f"{number + 1:06d}.tmp").mkdir(exist_ok=True)
         for verb in ("status", "plan", "history", "diff 1", "rollback"):
             done = line_suite.run(*verb.split())
