@@ -19,6 +19,7 @@ at any moment, an apply leaves the old or the new generation in force, and each 
 number is never used twice, also not that of a generation that failed: a master names the one it runs by its number.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -282,14 +283,16 @@ def encode(data: Json) -> str:
 
 
 def _current_name(state_dir: Path) -> str | None:
-    """Raises GenerationDamaged when something else than a link is there."""
+    """Raises GenerationDamaged when something else than a link is there, OSError when we may not look."""
     link = folder(state_dir) / "current"
     try:
         return link.readlink().name
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise GenerationDamaged(f"{link} is no link: {error.strerror}; remove it") from None
+        if error.errno != errno.EINVAL:
+            raise
+        raise GenerationDamaged(f"{link} is no link; remove it") from None
 
 
 def _pointed(state_dir: Path, name: str) -> Generation | None:

@@ -111,7 +111,8 @@ class FieldChange:
     def __str__(self) -> str:
         if self.field == PASSWORD:
             return "password"
-        return f"{self.field} {_text(self.before)} -> {_text(self.after)}"
+        without = "all" if self.field == "protocols" else "none"
+        return f"{self.field} {_text(self.before, without)} -> {_text(self.after, without)}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -316,10 +317,10 @@ def _json(value: Value) -> Json:
     return [*value] if isinstance(value, tuple) else value
 
 
-def _text(value: Value) -> str:
+def _text(value: Value, without: str) -> str:
     match value:
         case None:
-            return "none"
+            return without
         case bool():
             return "yes" if value else "no"
         case tuple():

@@ -108,6 +108,15 @@ def test_field_left() -> None:
     ]
 
 
+def test_no_list_of_protocols_is_all_of_them() -> None:
+    """An account that is not restricted any more is told as it is."""
+    applied: Objects = {ALICE: {"protocols": ("imap",), "enabled": True}}
+    live: Objects = {ALICE: {**LIVE, "protocols": ("imap",)}}
+    assert lines({ALICE: {"enabled": True}}, applied, live) == [
+        "set account alice@example.test: protocols [imap] -> all (its declaration changed)"
+    ]
+
+
 def test_targets_are_one_field() -> None:
     """All targets of an alias are one value."""
     applied: Objects = {SALES: {"targets": ("a@x.test", "b@x.test"), "enabled": True}}

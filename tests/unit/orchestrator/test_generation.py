@@ -1,6 +1,7 @@
 """Generations on disk: whole or not there, numbers never used twice, one of them in force."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
@@ -103,7 +104,7 @@ def test_damage_is_named_file_by_file(tmp_path: Path) -> None:
     (made.path / "spec.yaml").unlink()
     (made.path / "services" / "pop.json").write_text("{")
     assert made.damage() == {"spec.yaml": "is missing", "services/pop.json": "was changed"}
-    with pytest.raises(GenerationDamaged, match="spec.yaml is missing"):
+    with pytest.raises(GenerationDamaged, match=r"spec\.yaml is missing"):
         made.verify()
     with pytest.raises(GenerationDamaged, match=r"pop\.json is no JSON"):
         made.service("pop")
@@ -145,3 +146,20 @@ def test_result_is_replaced_as_a_whole(tmp_path: Path) -> None:
     made.record({"outcome": "held"})
     made.record({"outcome": "applied"})
     assert made.data("result.json") == {"outcome": "applied"}
+
+
+def test_something_else_than_a_link_is_damage(tmp_path: Path) -> None:
+    """What people put in the place of `current` is named, and what to do."""
+    generation.folder(tmp_path).mkdir()
+    (generation.folder(tmp_path) / "current").touch()
+    with pytest.raises(GenerationDamaged, match="/current is no link; remove it"):
+        generation.current(tmp_path)
+
+
+def test_who_may_not_look_is_not_told_of_damage(tmp_path: Path) -> None:
+    """Another user than the suite's is told that he is not permitted, and removes nothing."""
+    if os.geteuid() == 0:
+        pytest.skip("root may look everywhere")
+    generation.folder(tmp_path).mkdir(mode=0)
+    with pytest.raises(PermissionError):
+        generation.current(tmp_path)
