@@ -91,7 +91,7 @@ class Client:
         self.settings = settings
         self.core = core
         self.condstore = False
-        """FETCH responses have MODSEQ. RFC 7162 §3.1."""
+        """FETCH responses have MODSEQ. Whatever asks for one enables it. RFC 7162 §3.1."""
         self.qresync = False
         """VANISHED is told, not EXPUNGE. RFC 7162 §3.2."""
         self.utf8 = False
@@ -145,10 +145,6 @@ class Client:
             self.wake()
 
     # What is told
-
-    def use_condstore(self) -> None:
-        """Something was asked for that enables it. RFC 7162 §3.1."""
-        self.condstore = True
 
     async def announce(self, flags: Iterable[frozenset[str]], output: Output) -> None:
         """Keywords that are told next."""

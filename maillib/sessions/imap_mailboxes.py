@@ -39,11 +39,8 @@ QUOTA_ROOT = ""
 STORAGE_UNIT = 1024
 """Octets. RFC 9208 §5.1."""
 
-SPECIAL_USES = ("\\All", "\\Archive", "\\Drafts", "\\Flagged", "\\Junk", "\\Sent", "\\Trash")
-"""RFC 6154 §2."""
-
 KEPT_USES = ("\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash")
-"""What a mailbox here can be for; the others mean mailboxes whose contents come about by themselves."""
+"""What a mailbox here can be for. Those of \\All and \\Flagged would fill by themselves. RFC 6154 §2."""
 
 
 async def described(client: Client, mailbox: MailboxKey) -> Mailbox:
@@ -143,9 +140,7 @@ async def status(client: Client, command: Status, output: Output) -> Done:
     return Done("done")
 
 
-async def status_values(
-    client: Client, mailbox: Mailbox, items: Iterable[StatusItem]
-) -> Mapping[StatusItem, int]:
+async def status_values(client: Client, mailbox: Mailbox, items: Iterable[StatusItem]) -> Mapping[StatusItem, int]:
     """RFC 9051 §6.3.11. Raises Bad, NotFound, Transient."""
     values: dict[StatusItem, int] = {}
     for item in items:
