@@ -91,9 +91,13 @@ class ImapClient:
             "127.0.0.1", port, ssl=context, server_hostname=name, limit=1 << 24
         )
         client = cls(reader, writer)
-        greeting = await client.response()
-        if not greeting.startswith(b"* OK"):
-            raise ProtocolError(f"greeted with {greeting!r}")
+        try:
+            greeting = await client.response()
+            if not greeting.startswith(b"* OK"):
+                raise ProtocolError(f"greeted with {greeting!r}")
+        except BaseException:
+            client.cut()
+            raise
         return client
 
     async def response(self) -> bytes:
