@@ -22,14 +22,12 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from maillib.embedded import account_tables as tables
-from maillib.embedded import derived_tables
+from maillib.embedded import derived_file, derived_tables
 from maillib.embedded.account_index import AccountIndex
 from maillib.embedded.account_mailboxes import WHOLE_MAILBOX
 from maillib.embedded.account_notes import all_notes, mailbox_list
 from maillib.embedded.account_unfinished import PREFIX as PLACING
 from maillib.embedded.blobs import body_name
-from maillib.embedded.derived_file import NAME as DERIVED
-from maillib.embedded.derived_file import PARTS
 from maillib.embedded.files import os_errors
 from maillib.embedded.found_bodies import FoundBody, MailboxFolder, loose_inodes, mailbox_folder, queued_ids, uid_of
 from maillib.embedded.sidecar import Flagged, Noted, Sidecar
@@ -38,10 +36,7 @@ from maillib.ports.index import EVERY_UID, Mailbox, MailboxId, ModSeq, Row, Uid,
 
 _COUNTERS = ("messages", "octets", "messages without \\Seen", "messages with \\Deleted")
 
-_OURS = frozenset(
-    {"index.sqlite3", "index.sqlite3-wal", "index.sqlite3-shm", "mailboxes.json", "flags.log"}
-    | {f"{DERIVED}{part}" for part in PARTS}
-)
+_OURS = frozenset({"index.sqlite3", "index.sqlite3-wal", "index.sqlite3-shm", "mailboxes.json", "flags.log"})
 _REPLACED = frozenset({"flags.log.tmp", "mailboxes.json.tmp", "index.tmp"})
 """Of a crash, or being written right now; whoever writes the file the next time takes them away."""
 _COPY = re.compile(r"([0-9]{10})\.tmp", re.ASCII)
@@ -328,6 +323,8 @@ class _Examination:
         with os_errors():
             for path in sorted(self._index.path.iterdir()):
                 if path.name in known or path.name.startswith((_SET_ASIDE, PLACING)):
+                    continue
+                if derived_file.is_folder(path.name) and path.is_dir() and not path.is_symlink():
                     continue
                 if path.name.startswith(_UNFINISHED):
                     self._tell(f"{path} is of a rebuild that was broken off", path.unlink)

@@ -3,7 +3,7 @@
     mail/ACCOUNT/index.sqlite3           the tables of `account_schema`
     mail/ACCOUNT/MAILBOX/UID.eml         a body; MAILBOX is a number, UID has ten digits
     mail/ACCOUNT/mailboxes.json, flags.log   what else a rebuild needs to know (`sidecar`)
-    mail/ACCOUNT/derived-VERSION.sqlite3     what is derived from the messages (`derived_file`)
+    mail/ACCOUNT/derived-VERSION/            what is derived from the messages (`derived_file`)
 
 Guarantees: a message is there exactly when its row is committed; its body is on disk, under its name, before that; a
 name of a mailbox never becomes a path. `docs/store.md` lists every combination of rows and files that a crash can

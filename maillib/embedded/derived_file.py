@@ -1,35 +1,39 @@
 """The file of what is derived from an account's messages, beside its index.
 
-    mail/ACCOUNT/derived-VERSION.sqlite3    the tables of `derived_tables`
+    mail/ACCOUNT/derived-VERSION/derived.sqlite3    the tables of `derived_tables`
 
 A file of its own, so that filling it takes no lock that a delivery waits for, and neither fills nor syncs the log of
-the index. Nothing of it is needed: a file that is lost, damaged, full or busy is as good as one that has nothing, which
-is told in the log; a damaged one is removed, and filled anew by and by. A power cut may undo the last transactions.
+the index; a folder of its own, because SQLite's files beside it can only be taken away all at once, by renaming that.
+Nothing of it is needed: a file that is lost, damaged, full or busy is as good as one that has nothing, which is told in
+the log; a damaged one is removed, and filled anew by and by. A power cut may undo the last transactions.
 
 Guarantees: it is open only while it is used, or was lately (`Openings`); who uses it uses the file that has the name
 now. All of it blocks.
 """
 
 import re
+import secrets
+import shutil
 import sqlite3
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
 from maillib import maillog
 from maillib.embedded.derived_tables import SCHEMA
-from maillib.embedded.files import os_errors
+from maillib.embedded.files import DIRECTORY_MODE, os_errors
 from maillib.embedded.sqlite import Database
 from maillib.errors import StoreDamaged, TemporaryError
 from maillib.ports.derived import VERSION
 
 T = TypeVar("T")
 
-NAME = f"derived-{VERSION}.sqlite3"
-PARTS = ("", "-wal", "-shm")
-_VERSIONED = re.compile(r"derived-([0-9]{1,9})\.sqlite3", re.ASCII)
+FOLDER = f"derived-{VERSION}"
+_FOLDERS = re.compile(r"derived-([0-9]{1,9})(\.gone-[0-9a-f]+)?", re.ASCII)
+"""Of any version; the end has what is being removed, or what a crash has left of that."""
 
 _MOST_OPEN = 64
 """In one process: three descriptors and some 300 KiB each."""
@@ -43,7 +47,8 @@ class DerivedFile:
 
     def __init__(self, folder: Path, openings: "Openings") -> None:
         """`folder`: the account's. Opens nothing yet."""
-        self.path = folder / NAME
+        self._folder = folder / FOLDER
+        self.path = self._folder / "derived.sqlite3"
         self._openings = openings
         self._lock = threading.RLock()
         self._database: Database | None = None
@@ -79,8 +84,10 @@ class DerivedFile:
         """From whoever else has it open, it is gone with its next use. Raises Transient."""
         with self._lock, os_errors():
             self.close()
-            for part in PARTS:
-                self.path.with_name(f"{NAME}{part}").unlink(missing_ok=True)
+            gone = self._folder.with_name(f"{FOLDER}.gone-{secrets.token_hex(4)}")
+            with suppress(FileNotFoundError):
+                self._folder.rename(gone)
+            shutil.rmtree(gone, ignore_errors=True)  # what stays of it goes with the next opening
 
     def close(self) -> None:
         """Idempotent; it is opened again by its next use."""
@@ -117,9 +124,11 @@ class DerivedFile:
             self.close()
         if self._database is None:
             with os_errors():
-                for other in self.path.parent.glob("derived-*"):
-                    if (match := _VERSIONED.match(other.name)) and int(match[1]) < VERSION:
-                        other.unlink(missing_ok=True)
+                for other in self._folder.parent.glob("derived-*"):
+                    match = _FOLDERS.fullmatch(other.name)
+                    if match and (match[2] or int(match[1]) < VERSION):
+                        shutil.rmtree(other, ignore_errors=True)
+                self._folder.mkdir(DIRECTORY_MODE, exist_ok=True)
             self._database = Database(self.path, SCHEMA, durable=False, page_octets=_PAGE_OCTETS)
             self._identity = _identity(self.path)
         self._openings.used(self)
@@ -148,6 +157,11 @@ class Openings:
 
 
 _NOTHING = (0, 0)
+
+
+def is_folder(name: str) -> bool:
+    """Of such a file, of whatever version."""
+    return _FOLDERS.fullmatch(name) is not None
 
 
 def _identity(path: Path) -> tuple[int, int]:
