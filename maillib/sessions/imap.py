@@ -178,7 +178,9 @@ class ImapSession:
     async def _take(self, event: events.Event, output: Carrier) -> Next:
         match event:
             case events.Tagged(tag, command):
-                return await self._serve(tag, command, output)
+                step = await self._serve(tag, command, output)
+                is_all = step is Next.AGAIN and self._core.is_empty and self._compressed is None
+                return Next.SERVED if is_all else step
             case events.AppendBegun(tag, mailbox):
                 self._appending = Appending(self._logged_in(), tag)
                 await self._appending.begin(mailbox)
