@@ -2,7 +2,17 @@
 `floods`, which take longer, are run by themselves.
 """
 
-from benchmarks import deliver, fan_out, idle_connections, idle_memory, pop_session, report, smtp_accept
+from benchmarks import (
+    deliver,
+    fan_out,
+    idle_connections,
+    idle_memory,
+    imap_mailbox,
+    imap_push,
+    pop_session,
+    report,
+    smtp_accept,
+)
 
 if __name__ == "__main__":
     print(report.machine())
@@ -12,3 +22,5 @@ if __name__ == "__main__":
     deliver.main(["--messages", "400", "--rounds", "2", "--recipients", "1", "200"])
     fan_out.main(["--rounds", "1"])
     pop_session.main(["--messages", "2000", "--rounds", "2"])
+    imap_mailbox.main(["--messages", "2000", "--rounds", "2"])
+    imap_push.main(["--messages", "100"])

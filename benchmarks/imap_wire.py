@@ -21,6 +21,9 @@ class Client:
         self._number = 0
         self.line()
 
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
     def log_in(self, box: str | None = None) -> "Client":
         self.command(f"LOGIN {suite.USER} {suite.PASSWORD}")
         if box:
