@@ -23,8 +23,8 @@ from maillib.protocols.imap.quoting import string
 from maillib.protocols.imap.rendering import render_body, render_envelope
 from maillib.sessions.imap_bodies import Bodies, groups, is_large
 
-AT_ONCE = 10
-"""Small messages: two milliseconds."""
+AT_ONCE = 5
+"""Small messages: a millisecond."""
 
 _DENSE = 4
 """To look up one UID takes as long as to pass over so many."""
