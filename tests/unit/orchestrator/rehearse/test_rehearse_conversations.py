@@ -5,16 +5,14 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from maillib.settings.pop import PopSettings
-from maillib.settings.service import Limits, Listener, ServiceConfig, Stop
-from maillib.settings.smtp import SmtpSettings
+from maillib.settings.service import SETTINGS, Limits, Listener, ServiceConfig, Stop
 from orchestrator.rehearse.conversation import Guest, Letter, Scene
-from orchestrator.rehearse.pop import Pop
 from orchestrator.rehearse.report import Report, Result, Step
-from orchestrator.rehearse.smtp import Smtp
+from orchestrator.rehearse.stage import CONVERSATIONS
 from orchestrator.rehearse.wire import stuffed
 
 MX = {"EHLO": "250 here", "MAIL": "250 ok", "RCPT": "550 no", "QUIT": "221 bye", "DATA": "354 go", ".": "250 ok as 7"}
@@ -29,6 +27,15 @@ POP = {
     "LIST": "+OK\r\n1 100\r\n.",
     "RETR": "+OK\r\nReturn-Path: <>\r\nanother message\r\n.",
     "QUIT": "+OK",
+}
+
+IMAP = {
+    "CAPABILITY": "* CAPABILITY IMAP4rev1\r\na OK",
+    "LOGIN": "a OK",
+    'LOGIN "guest@example.test" "no password of anybody"': "a NO",
+    "SELECT": "* 1 EXISTS\r\na OK",
+    "FETCH": "* 1 FETCH (RFC822.SIZE 34 BODY[] {34}\r\nReturn-Path: <>\r\nanother message)\r\na OK",
+    "LOGOUT": "* BYE\r\na OK",
 }
 
 
@@ -68,16 +75,16 @@ def _serve(listener: socket.socket, greeting: str, answers: Mapping[str, str]) -
                 file.write(f"{greeting}\r\n".encode())
                 file.flush()
                 for line in file:
-                    text = line.decode().strip()
+                    text = line.decode().strip().removeprefix("a ")  # IMAP's tag
                     answer = answers.get(text) or answers.get(text.partition(" ")[0])
                     if answer is not None:
                         file.write(f"{answer}\r\n".encode())
                         file.flush()
-                    if text == "QUIT":
+                    if text in ("QUIT", "LOGOUT"):
                         break
 
 
-def talk(protocol: str, answers: Mapping[str, str], greeting: str) -> list[Step]:
+def talk(protocol: Literal["smtp", "imap", "pop"], answers: Mapping[str, str], greeting: str) -> list[Step]:
     """The steps of a conversation with such a server, on a listener without TLS where log-in in clear is declared."""
     with server(greeting, answers) as port:
         listener = Listener(
@@ -89,7 +96,7 @@ def talk(protocol: str, answers: Mapping[str, str], greeting: str) -> list[Step]
         )
         service = ServiceConfig(
             name="it",
-            protocol="smtp" if protocol == "smtp" else "pop",
+            protocol=protocol,
             hostname="mail.example.test",
             state_dir="/nonexistent",
             run_dir="/nonexistent",
@@ -99,7 +106,7 @@ def talk(protocol: str, answers: Mapping[str, str], greeting: str) -> list[Step]
             stop=Stop(),
             limits=Limits(),
             tls=None,
-            settings=SmtpSettings() if protocol == "smtp" else PopSettings(),
+            settings=SETTINGS[protocol](),
         )
         scene = Scene(
             guests=NoGuests(),
@@ -111,7 +118,7 @@ def talk(protocol: str, answers: Mapping[str, str], greeting: str) -> list[Step]
             declared={},
         )
         report = Report(tell=lambda step: None, logs=Path("/logs"))
-        (Smtp() if protocol == "smtp" else Pop()).talk(scene, service, report)
+        CONVERSATIONS[protocol].talk(scene, service, report)
         return report.steps
 
 
@@ -141,6 +148,22 @@ def test_smtp_failures(answers: Mapping[str, str], title: str, expected: str, ca
 def test_pop_failures(answers: Mapping[str, str], title: str, came: str) -> None:
     """Any password does, none does, another message comes, TLS that nobody declared."""
     failed = talk("pop", answers, "+OK here")[-1]
+    assert (failed.result, failed.title, failed.came) == (Result.FAILED, title, came)
+
+
+@pytest.mark.parametrize(
+    ("answers", "title", "came"),
+    [
+        (IMAP | {'LOGIN "guest@example.test" "no password of anybody"': "a OK"}, "refuses a wrong password", "a OK"),
+        (IMAP | {"LOGIN": "a NO"}, "takes log-in", "a NO"),
+        (IMAP | {"SELECT": "* 2 EXISTS\r\na OK"}, "lists the message", "2"),
+        (IMAP, "gives the very octets", "34 octets that differ from them"),
+        (IMAP | {"CAPABILITY": "* CAPABILITY STARTTLS\r\na OK"}, "greets (none)", "STARTTLS"),
+    ],
+)
+def test_imap_failures(answers: Mapping[str, str], title: str, came: str) -> None:
+    """Any password does, none does, mail that nobody sent is there, another message comes, TLS that nobody declared."""
+    failed = talk("imap", answers, "* OK here")[-1]
     assert (failed.result, failed.title, failed.came) == (Result.FAILED, title, came)
 
 
