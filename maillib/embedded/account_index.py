@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from maillib import maillog
-from maillib.embedded import account_messages, derived_tables
+from maillib.embedded import account_messages, derived_tables, derived_words
 from maillib.embedded import account_tables as tables
 from maillib.embedded.account_append import Append, Appending
 from maillib.embedded.account_change import Change
@@ -69,6 +69,9 @@ from maillib.ports.index import (
 
 _INBOX_ID = MailboxId(1)
 """As `new_database` has it."""
+
+_SETTLED_AT_ONCE = 16
+"""Texts: ten milliseconds."""
 
 _PRUNE_EVERY_S = 24 * 3600
 """Looking through the delivery keys of a month takes some milliseconds."""
@@ -173,7 +176,7 @@ class AccountIndex:
                 derived_tables.uids(transaction, number, uids),
                 derived_tables.containing(transaction, number, uids, where, text),
             ),
-            otherwise=Found((), ()),
+            otherwise=Found([], []),
         )
 
     def put_derived(self, mailbox: MailboxKey, derived: Sequence[Derived]) -> None:
@@ -186,6 +189,17 @@ class AccountIndex:
             derived_tables.put(transaction, number, [one for one in derived if one.view.uid in there])
 
         self.derived.write(put, create=True)
+
+    def settle(self) -> bool:
+        """As the port says."""
+        left = False
+
+        def some(transaction: sqlite3.Connection) -> None:
+            nonlocal left
+            left = derived_words.settle(transaction, _SETTLED_AT_ONCE)
+
+        self.derived.write(some, create=False)
+        return left
 
     def _copy_derived(self, source: MailboxKey, destination: MailboxKey, copied: Copied) -> None:
         try:

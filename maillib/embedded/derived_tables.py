@@ -3,7 +3,7 @@
     heading   what is searched most, sorted and put into threads by
     view      what lists of messages are made of
     header    the same, for clients that ask for fields of the header instead
-    text      the rest of what is searched: long, and read by nobody else
+    text      the rest of what is searched: long, and read by nobody else; `derived_words` tells where to look
 
 The key of each is one number, `_key`: so the rows of a mailbox lie side by side, in UID order.
 """
@@ -12,6 +12,7 @@ import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 
+from maillib.embedded import derived_words
 from maillib.embedded.sqlite import Schema
 from maillib.ports.derived import Derived, Heading, Shown, ShownRow, Where, values_of
 from maillib.ports.index import MailboxId, Uid, Uids
@@ -52,6 +53,7 @@ SCHEMA: Schema = (
             part_headers TEXT NOT NULL,
             body TEXT NOT NULL
         ) STRICT""",
+        *derived_words.SCHEMA,
     ),
 )
 """Its one step is never extended: with a new `ports.derived.VERSION` a file is made anew."""
@@ -78,17 +80,21 @@ def _key(mailbox: MailboxId, uid: int) -> int:
 
 
 def put(transaction: sqlite3.Connection, mailbox: MailboxId, derived: Iterable[Derived]) -> None:
-    """What was there of the same messages goes."""
+    """Of messages of which nothing is known yet."""
+    fresh = []
     for view, heading, texts in derived:
         key = _key(mailbox, view.uid)
+        if not transaction.execute("INSERT OR IGNORE INTO text VALUES (?, ?, ?, ?)", (key, *texts)).rowcount:
+            continue
+        fresh.append(key)
         found = [values_of(texts.header, where.value) for where in _IN_HEADING]
         transaction.execute(
-            "REPLACE INTO heading VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO heading VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (key, *["\n".join(values) if values else None for values in found], *heading[1:3], *heading[4:]),
         )
-        transaction.execute("REPLACE INTO view VALUES (?, ?, ?, ?, ?)", (key, *view[1:5]))
-        transaction.execute("REPLACE INTO header VALUES (?, ?)", (key, view.header))
-        transaction.execute("REPLACE INTO text VALUES (?, ?, ?, ?)", (key, *texts))
+        transaction.execute("INSERT INTO view VALUES (?, ?, ?, ?, ?)", (key, *view[1:5]))
+        transaction.execute("INSERT INTO header VALUES (?, ?)", (key, view.header))
+    derived_words.put(transaction, fresh)
 
 
 def uids(transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids) -> list[Uid]:
@@ -134,25 +140,42 @@ def containing(
         return _found(transaction, "heading", f" AND instr({_IN_HEADING[where]}, ?)", mailbox, among, text)
     columns = _IN_TEXT[where]
     condition = " OR ".join(f"instr({column}, ?)" for column in columns)
-    return _found(transaction, "text", f" AND ({condition})", mailbox, among, *[text] * len(columns))
+    source, first = _source(mailbox, text)
+    return _found(transaction, source, f" AND ({condition})", mailbox, among, *[text] * len(columns), first=first)
+
+
+def _source(mailbox: MailboxId, text: str) -> tuple[str, tuple[object, ...]]:
+    """Of the texts those that may contain `text`, as a table and its values."""
+    query = derived_words.candidates(_key(mailbox, 0), _key(MailboxId(mailbox + 1), 0) - 1, text)
+    if query is None:
+        return "text", ()
+    return f"({query[0]}) CROSS JOIN text USING (key)", query[1]
 
 
 def _in_field(transaction: sqlite3.Connection, mailbox: MailboxId, among: Uids, name: str, text: str) -> list[Uid]:
     condition, values = _among(mailbox, among)
+    source, first = _source(mailbox, text)
     candidates = transaction.execute(
-        f"SELECT key - ?, header FROM text WHERE {condition} AND instr(header, ?) AND instr(header, ?) ORDER BY key",  # noqa: S608
-        (_key(mailbox, 0), *values, text, f"\n{name}:"),
+        f"SELECT key - ?, header FROM {source} WHERE {condition} AND instr(header, ?) AND instr(header, ?)"  # noqa: S608
+        " ORDER BY key",
+        (_key(mailbox, 0), *first, *values, text, f"\n{name}:"),
     )
     return [Uid(uid) for uid, header in candidates if any(text in value for value in values_of(header, name))]
 
 
 def _found(
-    transaction: sqlite3.Connection, table: str, more: str, mailbox: MailboxId, among: Uids, *texts: str
+    transaction: sqlite3.Connection,
+    source: str,
+    more: str,
+    mailbox: MailboxId,
+    among: Uids,
+    *texts: str,
+    first: tuple[object, ...] = (),
 ) -> list[Uid]:
     condition, values = _among(mailbox, among)
     found = transaction.execute(
-        f"SELECT key - ? FROM {table} WHERE {condition}{more} ORDER BY key",  # noqa: S608
-        (_key(mailbox, 0), *values, *texts),
+        f"SELECT key - ? FROM {source} WHERE {condition}{more} ORDER BY key",  # noqa: S608
+        (_key(mailbox, 0), *first, *values, *texts),
     )
     return [Uid(uid) for (uid,) in found]
 
@@ -163,21 +186,23 @@ def copy(
     """What is derived from messages holds for their copies, too."""
     keys = [(_key(destination, copy), _key(source, uid)) for uid, copy in copies]
     for table, columns in _COLUMNS.items():
-        transaction.executemany(f"REPLACE INTO {table} SELECT ?, {columns} FROM {table} WHERE key = ?", keys)  # noqa: S608
+        transaction.executemany(f"INSERT INTO {table} SELECT ?, {columns} FROM {table} WHERE key = ?", keys)  # noqa: S608
+    derived_words.put(transaction, [key for key, _ in keys])
 
 
 def remove(transaction: sqlite3.Connection, messages: Iterable[tuple[MailboxId, Uid]]) -> None:
     keys = [(_key(mailbox, uid),) for mailbox, uid in messages]
+    for (key,) in keys:
+        derived_words.remove(transaction, key, key)
     for table in _COLUMNS:
         transaction.executemany(f"DELETE FROM {table} WHERE key = ?", keys)  # noqa: S608
 
 
 def remove_mailbox(transaction: sqlite3.Connection, mailbox: MailboxId) -> None:
+    low, high = _key(mailbox, 0), _key(MailboxId(mailbox + 1), 0) - 1
+    derived_words.remove(transaction, low, high)
     for table in _COLUMNS:
-        transaction.execute(
-            f"DELETE FROM {table} WHERE key BETWEEN ? AND ?",  # noqa: S608
-            (_key(mailbox, 0), _key(MailboxId(mailbox + 1), 0) - 1),
-        )
+        transaction.execute(f"DELETE FROM {table} WHERE key BETWEEN ? AND ?", (low, high))  # noqa: S608
 
 
 def messages(transaction: sqlite3.Connection) -> list[tuple[MailboxId, Uid]]:

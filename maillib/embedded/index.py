@@ -175,6 +175,9 @@ class EmbeddedIndex:
     async def put_derived(self, account: AccountId, mailbox: MailboxKey, derived: Sequence[Derived]) -> None:
         await self._run(account, lambda index: index.put_derived(mailbox, derived))
 
+    async def settle(self, account: AccountId) -> bool:
+        return await self._run(account, AccountIndex.settle)
+
     async def close(self) -> None:
         """Return when what was begun has ended and every database is closed. Idempotent."""
         await self._appends.close()

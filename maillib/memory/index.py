@@ -295,8 +295,11 @@ class MemoryIndex:
     async def put_derived(self, account: AccountId, mailbox: MailboxKey, derived: Sequence[Derived]) -> None:
         box = self._of(account).find(mailbox)
         for one in derived:
-            if one.view.uid in box.messages:
+            if one.view.uid in box.messages and box.messages[one.view.uid].derived is None:
                 box.messages[one.view.uid].derived = one
+
+    async def settle(self, account: AccountId) -> bool:
+        return False
 
     # Changing
 

@@ -292,11 +292,17 @@ class Index(Protocol):
     ) -> "Found":
         """Which messages have `text`, folded, in that place. `where` as text: in a header field, by its name in lower
         case; with an empty `text`: which have such a field. One snapshot; others of the account wait for as long as it
-        takes, three milliseconds a thousand messages.
+        takes, up to three milliseconds a thousand messages.
         """
 
     async def put_derived(self, account: AccountId, mailbox: MailboxKey, derived: "Sequence[Derived]") -> None:
-        """Keep this, instead of what was known; of messages that are not there nothing. Copies of them have it, too."""
+        """Keep this of messages that are there and of which nothing is known. Copies of them have it, too."""
+
+    async def settle(self, account: AccountId) -> bool:
+        """Some of the work that makes `containing` quicker; its answers are the same without. False: nothing is left.
+
+        It takes some milliseconds, for which others of the account may wait.
+        """
 
 
 def canonical_name(name: str) -> str:

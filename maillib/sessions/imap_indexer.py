@@ -49,6 +49,7 @@ class Indexer:
                     lease = await self._leases.acquire(f"derive-{hint.account}")
                     try:
                         await self.catch_up(hint.account, hint.mailbox)
+                        await self._settle(hint.account)
                     finally:
                         await lease.release()
                 except (Conflict, NotFound):  # another process is at it; the mailbox has been deleted
@@ -69,6 +70,13 @@ class Indexer:
         self._next[here] = since
         while len(self._next) > _REMEMBERED:
             self._next.popitem(last=False)
+
+    async def _settle(self, account: AccountId) -> None:
+        left = True
+        while left:
+            begun = time.monotonic()
+            left = await self._index.settle(account)
+            await asyncio.sleep(time.monotonic() - begun)
 
     async def _derive(self, account: AccountId, mailbox: MailboxId, uids: list[Uid]) -> None:
         begun = time.monotonic()
