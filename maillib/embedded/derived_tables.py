@@ -183,11 +183,22 @@ def _found(
 def copy(
     transaction: sqlite3.Connection, source: MailboxId, destination: MailboxId, copies: Iterable[tuple[Uid, Uid]]
 ) -> None:
-    """What is derived from messages holds for their copies, too."""
-    keys = [(_key(destination, copy), _key(source, uid)) for uid, copy in copies]
-    for table, columns in _COLUMNS.items():
-        transaction.executemany(f"INSERT INTO {table} SELECT ?, {columns} FROM {table} WHERE key = ?", keys)  # noqa: S608
-    derived_words.put(transaction, [key for key, _ in keys])
+    """What is derived from messages holds for their copies, too, unless it is known of these already."""
+    fresh = []
+    for uid, its_copy in copies:
+        keys = _key(destination, its_copy), _key(source, uid)
+        if not _copy_row(transaction, "text", keys):
+            continue
+        for table in ("heading", "view", "header"):
+            _copy_row(transaction, table, keys)
+        fresh.append(keys[0])
+    derived_words.put(transaction, fresh)
+
+
+def _copy_row(transaction: sqlite3.Connection, table: str, keys: tuple[int, int]) -> bool:
+    """To the first key from the second. False: there is one already, or none to copy."""
+    statement = f"INSERT OR IGNORE INTO {table} SELECT ?, {_COLUMNS[table]} FROM {table} WHERE key = ?"  # noqa: S608
+    return transaction.execute(statement, keys).rowcount > 0
 
 
 def remove(transaction: sqlite3.Connection, messages: Iterable[tuple[MailboxId, Uid]]) -> None:

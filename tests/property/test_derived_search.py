@@ -27,7 +27,7 @@ steps = st.one_of(
     st.just("settle"),
     st.integers(1, MESSAGES).map(lambda uid: ("expunge", uid)),
     st.integers(1, MESSAGES).map(lambda uid: ("copy", uid)),
-    st.tuples(st.just("put"), st.integers(1, MESSAGES), headers, headers, texts),
+    st.tuples(st.just("put"), st.integers(1, 2), st.integers(1, MESSAGES), headers, headers, texts),
 )
 
 
@@ -45,8 +45,8 @@ async def act(store: Store, step: object) -> None:
             await store.index.expunge(ALICE, INBOX, [Uid(uid)])
         case ("copy", int(uid)):
             await store.index.copy(ALICE, INBOX, [Uid(uid)], MailboxId(2))
-        case ("put", int(uid), str(header), str(part_headers), str(body)):
-            await store.index.put_derived(ALICE, INBOX, [derived(uid, header, part_headers, body)])
+        case ("put", int(mailbox), int(uid), str(header), str(part_headers), str(body)):
+            await store.index.put_derived(ALICE, MailboxId(mailbox), [derived(uid, header, part_headers, body)])
 
 
 async def compare(folder: Path, script: list[object], searches: list[tuple[Where | str, str]]) -> None:

@@ -2,9 +2,14 @@
 
 import asyncio
 
+import pytest
+
+from maillib.errors import Transient
 from maillib.memory.blobs import MemoryBlobs
 from maillib.memory.leases import MemoryLeases
+from maillib.ports.directory import AccountId
 from maillib.ports.index import EVERY_UID, INBOX, MailboxId, ModSeq, Uid
+from maillib.sessions import imap_indexer
 from maillib.sessions.imap_derive import Deriving
 from maillib.sessions.imap_indexer import Indexer
 from tests.support.imap_world import ImapWorld, run
@@ -60,6 +65,38 @@ def test_a_hint_sets_it_to_work() -> None:
         await until_known(world, [1, 2])
         await world.deliver(SECOND)
         await until_known(world, [1, 2, 3])
+        running.cancel()
+        await asyncio.wait((running,))
+
+    run(main)
+
+
+def test_searches_are_made_quicker_when_it_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step by step until nothing is left; what goes wrong with that is told, and left."""
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        left = [True, True, False]
+        done = asyncio.Event()
+
+        async def settle(account: AccountId) -> bool:
+            if not left:
+                done.set()
+                raise Transient("busy")
+            assert await known(world) == [1]
+            return left.pop(0)
+
+        monkeypatch.setattr(world.index, "settle", settle)
+        monkeypatch.setattr(imap_indexer, "QUIET_S", 0.001)
+        running = asyncio.create_task(indexer(world).run())
+        await asyncio.sleep(0)
+        await world.deliver(FIRST)
+        while left:
+            await asyncio.sleep(0)
+        world.hints.publish(world.account.id, HERE, ModSeq(9))
+        await done.wait()
+        await asyncio.sleep(0)
+        assert not running.done()
         running.cancel()
         await asyncio.wait((running,))
 
