@@ -51,21 +51,29 @@ class UnknownEncoding(PermanentError):
 
 def section(octets: bytes, wanted: Section, partial: Partial | None = None, tree: Part | None = None) -> bytes | None:
     """None: there is no such part, or it has no such thing. `tree`: the structure, if it is known already."""
-    if not wanted.part:
-        found = _of_message(octets, wanted, 0, header_end(octets), len(octets))
-    else:
-        part = find(structure(octets) if tree is None else tree, wanted.part)
-        if part is None:
-            return None
-        if wanted.what is What.ALL:
-            found = octets[part.body : part.end]
-        elif wanted.what is What.MIME:
-            found = octets[part.start : part.body]
-        elif part.message is None:
-            return None
-        else:
-            found = _of_message(octets, wanted, part.message.start, part.message.body, part.message.end)
+    where = span(octets, wanted, tree)
+    if where is None:
+        return None
+    found = octets[where.start : where.stop]
+    if wanted.what in (What.FIELDS, What.FIELDS_NOT):
+        found = _fields(found, wanted)
     return found if partial is None else found[partial.offset : partial.offset + partial.octets]
+
+
+def span(octets: bytes, wanted: Section, tree: Part | None = None) -> range | None:
+    """Where that section is; of FIELDS and FIELDS_NOT, where the header is that has them. None: as `section`."""
+    if not wanted.part:
+        return _span_in_message(wanted.what, 0, header_end(octets), len(octets))
+    part = find(structure(octets) if tree is None else tree, wanted.part)
+    if part is None:
+        return None
+    if wanted.what is What.ALL:
+        return range(part.body, part.end)
+    if wanted.what is What.MIME:
+        return range(part.start, part.body)
+    if part.message is None:
+        return None
+    return _span_in_message(wanted.what, part.message.start, part.message.body, part.message.end)
 
 
 def binary(
@@ -116,16 +124,14 @@ def find(tree: Part, numbers: tuple[int, ...]) -> Part | None:
     return here
 
 
-def _of_message(octets: bytes, wanted: Section, start: int, body: int, end: int) -> bytes:
-    match wanted.what:
-        case What.HEADER:
-            return octets[start:body]
+def _span_in_message(what: What, start: int, body: int, end: int) -> range:
+    match what:
+        case What.HEADER | What.FIELDS | What.FIELDS_NOT:
+            return range(start, body)
         case What.TEXT:
-            return octets[body:end]
-        case What.FIELDS | What.FIELDS_NOT:
-            return _fields(octets[start:body], wanted)
+            return range(body, end)
         case _:
-            return octets[start:end]
+            return range(start, end)
 
 
 def of_header(header: bytes, wanted: Section, partial: Partial | None = None) -> bytes:

@@ -1,7 +1,8 @@
 """Octets of messages for FETCH, and for what is derived from them.
 
 Guarantees: of messages up to WHOLE_OCTETS a session holds at most BATCH_OCTETS at a time, of larger ones one, and a
-process so many as LARGE_AT_ONCE.
+process so many as LARGE_AT_ONCE, none of them for longer than it takes to look at; what is made of large messages and
+held until a client has read it is of as many.
 """
 
 import asyncio
@@ -29,6 +30,7 @@ class Bodies:
     def __init__(self, blobs: Blobs) -> None:
         self._blobs = blobs
         self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._made = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def read(self, stored: Sequence[StoredMessage]) -> Sequence[bytes | MailError]:
         """Of one of `groups`, but for large messages; for one that cannot be read, why."""
@@ -36,10 +38,16 @@ class Bodies:
 
     @asynccontextmanager
     async def large(self, stored: StoredMessage) -> AsyncIterator[bytes | MailError]:
-        """All of a message of any size, as long as the block lasts."""
+        """All of a message of any size, as long as the block lasts: it waits for no client, as others wait for it."""
         async with self._large:
             (message,) = await octets.read(self._blobs, [stored])
             yield message
+
+    @asynccontextmanager
+    async def made(self) -> AsyncIterator[None]:
+        """The block holds what was made of a large message until its client has read it."""
+        async with self._made:
+            yield
 
     def pieces(self, stored: StoredMessage, offset: int, length: int) -> AsyncIterator[bytes]:
         """As `octets.pieces`."""

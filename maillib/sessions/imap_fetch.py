@@ -10,24 +10,35 @@ Leaves to others: which messages are meant (`imap_view`), what parts are (`maill
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from operator import attrgetter, itemgetter
 
 from maillib import maillog
 from maillib.dialog import Output
 from maillib.errors import MailError, NotFound, PeerError, PermanentError, TemporaryError
-from maillib.message import sections
-from maillib.message.mime import Part, structure
-from maillib.message.sections import Partial, Section, UnknownEncoding, What, of_header
+from maillib.message.sections import UnknownEncoding, of_header
 from maillib.ports.derived import Shown, Values
 from maillib.ports.flags import SEEN, FlagChange
 from maillib.ports.index import Row, StoredMessage, Uid
-from maillib.protocols.imap import quoting, replies
+from maillib.protocols.imap import replies
 from maillib.protocols.imap.commands import Fetch
-from maillib.protocols.imap.fetch_items import Binary, BinarySize, BodySection, FetchItem, Item, Preview
+from maillib.protocols.imap.fetch_items import Binary, BodySection, FetchItem, Item, Preview
 from maillib.protocols.imap.sequences import Saved
 from maillib.sessions import imap_bodies, imap_changes
 from maillib.sessions.imap_blocks import LINES as BLOCK
+from maillib.sessions.imap_bodies import WHOLE_OCTETS
 from maillib.sessions.imap_client import LINES_AT_ONCE, Client, Done
+from maillib.sessions.imap_content import (
+    Answers,
+    Content,
+    Opened,
+    cut,
+    is_made,
+    is_of_header,
+    is_whole,
+    literal,
+    without_nul,
+)
 from maillib.sessions.imap_replies import Bad, Refused
 from maillib.sessions.imap_view import ROWS_AT_ONCE, Places, mailbox_still_there
 
@@ -51,11 +62,6 @@ _VIEW_ITEMS: Mapping[FetchItem, tuple[bytes, Shown]] = {
     Preview(lazy=True): (b"PREVIEW %b", Shown.PREVIEW),
 }
 """What is derived from messages beforehand, or when it is asked for first: format and value."""
-
-_Content = BodySection | Binary | BinarySize
-"""What only the octets answer."""
-
-_WHOLE = Section()
 
 
 async def fetch(client: Client, command: Fetch, output: Output) -> Done:
@@ -88,7 +94,7 @@ def _wanted(client: Client, command: Fetch) -> list[FetchItem]:
     items = list(dict.fromkeys([*items, *command.items]))
     if Item.MODSEQ in items:
         client.condstore = True
-    if not items or not all(item in _ROW_ITEMS or item in _VIEW_ITEMS or isinstance(item, _Content) for item in items):
+    if not items or not all(item in _ROW_ITEMS or item in _VIEW_ITEMS or isinstance(item, Content) for item in items):
         raise Bad("FETCH has no such item here")
     return items
 
@@ -113,9 +119,9 @@ class _Fetching:
         self._items = items
         self._output = output
         self._changed_since = changed_since
-        self._content = [item for item in items if isinstance(item, _Content)]
+        self._content = [item for item in items if isinstance(item, Content)]
         self._shown = list(dict.fromkeys([_VIEW_ITEMS[item][1] for item in items if item in _VIEW_ITEMS]))
-        if self._content and all(_is_of_header(item) for item in self._content):  # no need for the rest
+        if self._content and all(is_of_header(item) for item in self._content):  # no need for the rest
             self._content = []
             self._shown.append(Shown.HEADER)
         self._sets_seen = not self._selected.read_only and any(
@@ -293,7 +299,7 @@ class _Fetching:
                 assert isinstance(item, BodySection), "other content is not in views"
                 section, partial = item.section, item.partial
                 text = item.name.replace(b"%", b"%%") + b" %b"
-                column = [_literal(of_header(view[-1], section, partial), binary=False) for view in views]
+                column = [literal(of_header(view[-1], section, partial), binary=False) for view in views]
             formats.append(text)
             columns.append(column)
         line = b"* %d FETCH (" + b" ".join(formats) + b")\r\n"
@@ -306,21 +312,46 @@ class _Fetching:
             for uid, message in zip(stored, await bodies.read(list(stored.values())), strict=True):
                 await self._send_read(uid, rows.get(uid), message)
             await asyncio.sleep(0)
-        elif not self._shown and all(_is_whole(item) for item in self._content):
-            await self._send_in_pieces(uid, rows.get(uid), first)
         else:
-            async with bodies.large(first) as message:
-                await self._send_read(uid, rows.get(uid), message)
+            await self._large(uid, rows.get(uid), first)
+
+    async def _large(self, uid: Uid, row: Row | None, stored: StoredMessage) -> None:
+        """A client may take its time to read, so what it asks for is sent from the store, and all octets are in memory
+        only as long as it takes to find where sections are.
+        """
+        view = self._view(uid)
+        if isinstance(view, MailError):
+            await self._miss(uid, view)
+            return
+        bodies = self._client.shared.bodies
+        async with bodies.made() if any(is_made(item) for item in self._content) else nullcontext():
+            answers: Answers = {}
+            if all(is_whole(item) for item in self._content):
+                answers = {item: cut(range(stored.size_octets), item) for item in self._content}
+            else:
+                async with bodies.large(stored) as message:
+                    if isinstance(message, MailError):
+                        await self._miss(uid, message)
+                        return
+                    try:
+                        answers = Opened(message).answers(self._content)
+                    except (UnknownEncoding, Refused) as error:
+                        self._fail(uid, error)
+                        return
+            await self._send_in_pieces(uid, row, stored, view, answers)
+
+    def _view(self, uid: Uid) -> Values | MailError | None:
+        """None: nothing is needed of it."""
+        return self._views.get(uid, NotFound(f"no message {uid}")) if self._shown else None
 
     async def _send_read(self, uid: Uid, row: Row | None, message: bytes | MailError) -> None:
+        view = self._view(uid)
         if isinstance(message, MailError):
             await self._miss(uid, message)
-            return
-        view = self._views.get(uid)
-        if isinstance(view, MailError) or (view is None and self._shown):
-            await self._miss(uid, view or NotFound(f"no message {uid}"))
-            return
-        await self._send(uid, row, _Opened(message), view)
+        elif isinstance(view, MailError):
+            await self._miss(uid, view)
+        else:
+            await self._send(uid, row, Opened(message), view)
 
     async def _miss(self, uid: Uid, error: MailError) -> None:
         """The octets cannot be read: most likely the message was removed meanwhile."""
@@ -330,6 +361,9 @@ class _Fetching:
             self._fail(uid, error)
 
     def _fail(self, uid: Uid, error: MailError) -> None:
+        if isinstance(error, Refused):
+            self._failed = error
+            return
         maillog.problem(what=f"message with UID {uid} of {self._client.account.address}", error=str(error))
         self._failed = (
             Refused("a part has an unknown encoding", code="UNKNOWN-CTE")
@@ -337,15 +371,23 @@ class _Fetching:
             else Refused("some messages cannot be read now", code="UNAVAILABLE")
         )
 
-    async def _send(self, uid: Uid, row: Row | None, message: "_Opened", view: Values | None) -> None:
+    async def _send(self, uid: Uid, row: Row | None, message: "Opened", view: Values | None) -> None:
+        """Many sections of a message may be far more than it is: then item by item."""
         try:
-            line = self._line(self._number(uid), uid, row, message, view)
+            if len(self._content) * message.size_octets <= WHOLE_OCTETS:
+                await self._output.send(self._line(self._number(uid), uid, row, message, view))
+                return
+            message.check(self._content)
         except UnknownEncoding as error:
             self._fail(uid, error)
-        else:
-            await self._output.send(line)
+            return
+        before = b"* %d FETCH (" % self._number(uid)
+        for item in self._items:
+            await self._output.send(before + self._item(item, uid, row, message, view))
+            before = b" "
+        await self._output.send(b"".join(b" " + news for news in self._news_of(uid, row)) + b")\r\n")
 
-    def _line(self, number: int, uid: Uid, row: Row | None, message: "_Opened | None", view: Values | None) -> bytes:
+    def _line(self, number: int, uid: Uid, row: Row | None, message: "Opened | None", view: Values | None) -> bytes:
         """Raises UnknownEncoding."""
         items = [self._item(item, uid, row, message, view) for item in self._items]
         return replies.fetched(number, [*items, *self._news_of(uid, row)])
@@ -363,16 +405,14 @@ class _Fetching:
             if self._client.condstore and Item.MODSEQ not in self._items:
                 yield _row_item(Item.MODSEQ, row)
 
-    def _item(
-        self, item: FetchItem, uid: Uid, row: Row | None, message: "_Opened | None", view: Values | None
-    ) -> bytes:
+    def _item(self, item: FetchItem, uid: Uid, row: Row | None, message: "Opened | None", view: Values | None) -> bytes:
         """Raises UnknownEncoding."""
         if item is Item.UID:
             return b"UID %d" % uid
-        if isinstance(item, _Content):  # first, as to look one of them up takes long
+        if isinstance(item, Content):  # first, as to look one of them up takes long
             if message is None:
                 assert view is not None, "its header was read for it"
-                message = _Opened(view[-1])
+                message = Opened(view[-1])
             return message.item(item)
         if item in _ROW_ITEMS:
             assert row is not None, "rows were read for it"
@@ -381,22 +421,27 @@ class _Fetching:
         text, shown = _VIEW_ITEMS[item]
         return text % view[self._shown.index(shown)]
 
-    async def _send_in_pieces(self, uid: Uid, row: Row | None, stored: StoredMessage) -> None:
+    async def _send_in_pieces(
+        self, uid: Uid, row: Row | None, stored: StoredMessage, view: Values | None, answers: Answers
+    ) -> None:
         """Once a literal has begun, its octets follow or the connection ends."""
         text = b"* %d FETCH (" % self._number(uid)
         has_begun = False
         try:
             for number, item in enumerate(self._items):
                 text += b" " if number else b""
-                if not isinstance(item, BodySection):
-                    text += self._item(item, uid, row, None, None)
-                    continue
-                offset, length = item.partial or (0, stored.size_octets)
-                octets = max(0, min(length, stored.size_octets - offset))
-                text += item.name + b" {%d}\r\n" % octets
-                async for piece in self._client.shared.bodies.pieces(stored, offset, octets):
-                    await self._output.send(text + _without_nul(piece))
+                answer = answers.get(item)
+                if isinstance(answer, range):
+                    assert isinstance(item, BodySection), "only of sections places are known"
+                    text += item.name + b" {%d}\r\n" % len(answer)
+                    async for piece in self._client.shared.bodies.pieces(stored, answer.start, len(answer)):
+                        await self._output.send(text + without_nul(piece))
+                        text, has_begun = b"", True
+                elif answer is not None:
+                    await self._output.send(text + answer)
                     text, has_begun = b"", True
+                else:
+                    text += self._item(item, uid, row, None, view)
             await self._output.send(text + b"".join(b" " + news for news in self._news_of(uid, row)) + b")\r\n")
         except (TemporaryError, PermanentError) as error:
             await self._miss(uid, error)
@@ -404,61 +449,6 @@ class _Fetching:
                 raise PeerError("failed") from None
 
 
-class _Opened:
-    """The octets of a message, and its structure once it is needed."""
-
-    def __init__(self, octets: bytes) -> None:
-        self._octets = octets
-        self._tree: Part | None = None
-
-    def _structure(self) -> Part:
-        self._tree = self._tree or structure(self._octets)
-        return self._tree
-
-    def item(self, item: _Content) -> bytes:
-        """Raises UnknownEncoding."""
-        match item:
-            case BodySection(section, partial, _, name):
-                return name + b" " + _literal(self._section(section, partial), binary=False)
-            case Binary(part, partial, _, name):
-                return (
-                    name + b" " + _literal(sections.binary(self._octets, part, partial, self._structure()), binary=True)
-                )
-            case BinarySize(part, name):
-                return name + b" %d" % (sections.binary_size(self._octets, part, self._structure()) or 0)
-
-    def _section(self, section: Section, partial: Partial | None) -> bytes | None:
-        if section == _WHOLE:
-            return self._octets if partial is None else self._octets[partial.offset : partial.offset + partial.octets]
-        return sections.section(self._octets, section, partial, self._structure() if section.part else None)
-
-
-def _literal(octets: bytes | None, *, binary: bool) -> bytes:
-    """NUL is allowed only in a literal8, and that only for BINARY. RFC 3516 §4.3."""
-    if octets is None:
-        return b"NIL"
-    if binary and b"\0" in octets:
-        return quoting.literal8(octets)
-    return quoting.literal(_without_nul(octets))
-
-
-def _without_nul(octets: bytes) -> bytes:
-    """As many octets, and the same where there is none. RFC 9051 §9, CHAR8."""
-    return octets.replace(b"\0", b"\x80")
-
-
 def _row_item(item: FetchItem, row: Row) -> bytes:
     text, value = _ROW_ITEMS[item]
     return text % value(row)
-
-
-def _is_whole(item: _Content) -> bool:
-    return isinstance(item, BodySection) and item.section == _WHOLE
-
-
-def _is_of_header(item: _Content) -> bool:
-    return (
-        isinstance(item, BodySection)
-        and not item.section.part
-        and item.section.what in (What.HEADER, What.FIELDS, What.FIELDS_NOT)
-    )

@@ -1,5 +1,6 @@
 """IMAP sessions with a mailbox selected: numbers, news, flags, what was missed."""
 
+import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from maillib.memory.blobs import MemoryBlobs
 from maillib.ports.blobs import BlobRef, WholeBody
 from maillib.ports.index import Retention
 from maillib.sessions import imap_blocks, imap_fetch, imap_view
+from maillib.sessions.imap import ImapSession
 from maillib.settings.imap import ImapSettings
 from tests.support.imap_world import ImapWorld, Peer, run
 
@@ -195,6 +197,97 @@ def test_large_messages_pass_in_pieces() -> None:
         await close(world, client)
 
     run(main)
+
+
+def test_many_sections_of_a_large_message_pass_in_pieces() -> None:
+    """However often a client asks for it, no more of a large message is in memory than a piece; nor is what is not
+    there, or is decoded, told otherwise than of a small one.
+    """
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        text = b"0123456789\r\n" * 50_000
+        await world.deliver(b"Subject: s\r\n\r\n" + text, b"Content-Transfer-Encoding: x\r\n\r\n" + text)
+        client = _Measuring((await world.logged_in("INBOX")).session)
+        partials = " ".join(f"BODY.PEEK[TEXT]<{offset}.1000000>" for offset in range(20))
+        (line,) = await client.ok(f"FETCH 1 ({partials})")
+        told = (f"BODY[TEXT]<{offset}> {{{600_000 - offset}}}\r\n{text[offset:].decode()}" for offset in range(20))
+        assert line == f"* 1 FETCH ({' '.join(told)})"
+        assert client.largest < 100_000
+        assert await client.ok(
+            "FETCH 1 (BODY.PEEK[1]<5.4> BODY.PEEK[2] UID BINARY.PEEK[1]<599990.99> BINARY.SIZE[1])"
+        ) == [
+            "* 1 FETCH (BODY[1]<5> {4}\r\n5678 BODY[2] NIL UID 1 "
+            "BINARY[1]<599990> {10}\r\n23456789\r\n BINARY.SIZE[1] 600000)"
+        ]
+        assert (await client.refused("FETCH 2 (UID BODY.PEEK[1] BINARY.PEEK[1])")).startswith("NO [UNKNOWN-CTE]")
+        await close(world, client)
+
+    run(main)
+
+
+def test_many_sections_of_a_small_message_pass_one_by_one() -> None:
+    """A small message that a client asks for a thousand times over is not a thousand messages in memory."""
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        await world.deliver(b"Content-Transfer-Encoding: x\r\n\r\n" + b"0123456789\r\n" * 5_000)
+        client = _Measuring((await world.logged_in("INBOX")).session)
+        items = [f"BODY[]<{offset}> {{1}}\r\n{octet}" for offset, octet in enumerate("Content-Tr")]
+        wanted = " ".join(f"BODY[]<{offset}.1>" for offset in range(10))
+        assert await client.ok(f"FETCH 1 ({wanted})") == [f"* 1 FETCH ({' '.join(items)} FLAGS (\\Seen))"]
+        partials = " ".join(f"BODY.PEEK[TEXT]<{offset}.100000>" for offset in range(100))
+        (line,) = await client.ok(f"FETCH 1 (UID {partials})")
+        assert len(line) > 5_000_000
+        assert client.largest < 100_000
+        assert (await client.refused(f"FETCH 1 ({wanted} BINARY[1])")).startswith("NO [UNKNOWN-CTE]")
+        await close(world, client)
+
+    run(main)
+
+
+class _Measuring(Peer):
+    """Knows the largest piece that was sent."""
+
+    largest = 0
+
+    async def send(self, data: bytes) -> None:
+        self.largest = max(self.largest, len(data))
+        await super().send(data)
+
+
+def test_who_reads_slowly_holds_up_nobody() -> None:
+    """Clients that do not read what they have asked for keep none from reading parts of large messages."""
+
+    async def main() -> None:
+        world = await ImapWorld().furnish()
+        await world.deliver(b"Subject: s\r\n\r\n" + b"0123456789\r\n" * 50_000)
+        slow = [_Stuck((await world.logged_in("INBOX")).session) for _ in range(5)]
+        fetches = [asyncio.create_task(client.ok("FETCH 1 BODY.PEEK[TEXT]")) for client in slow]
+        for client in slow:
+            await client.is_stuck.wait()
+        other = await world.logged_in("INBOX")
+        assert await other.ok("FETCH 1 BODY.PEEK[TEXT]<0.3>") == ["* 1 FETCH (BODY[TEXT]<0> {3}\r\n012)"]
+        for client in slow:
+            client.reads.set()
+        assert len({line for lines in await asyncio.gather(*fetches) for line in lines}) == 1
+        await close(world, other, *slow)
+
+    run(main)
+
+
+class _Stuck(Peer):
+    """Does not read until `reads`."""
+
+    def __init__(self, session: ImapSession) -> None:
+        super().__init__(session)
+        self.is_stuck = asyncio.Event()
+        self.reads = asyncio.Event()
+
+    async def send(self, data: bytes) -> None:
+        self.is_stuck.set()
+        await self.reads.wait()
+        await super().send(data)
 
 
 def test_numbers_stay_until_an_expunge_is_told() -> None:
