@@ -48,6 +48,8 @@ class Appending:
         self._held: list[_Whole] = []
         self._held_octets = 0
         self._messages: list[NewMessage] = []
+        self._waiting_octets = 0
+        """Of all messages so far: they are added at the end."""
 
     async def begin(self, mailbox: str) -> None:
         """Raises nothing."""
@@ -74,14 +76,19 @@ class Appending:
         if message.utf8 and not self._client.utf8:
             raise Refused("UTF8=ACCEPT has to be enabled first")
         self._announced = message
-        if message.octets > SMALL_OCTETS:
+        if message.octets > SMALL_OCTETS or self._waiting_octets:  # one small message: the index says it early enough
             await self._find_room(message.octets)
+        if message.octets > SMALL_OCTETS:
             self._coming = _Coming(self._blobs)
+        self._waiting_octets += message.octets
 
     async def _find_room(self, octets: int) -> None:
-        """Nobody sends much in vain; for small messages the index says it early enough. Raises Refused."""
+        """Nobody sends much in vain, nor fills the disk with what is not added in the end. Raises Refused."""
         limit = await quota_octets(self._client)
-        if limit is not None and (await self._client.index.usage(self._client.account.id)).octets + octets > limit:
+        if limit is None:
+            return
+        stored = (await self._client.index.usage(self._client.account.id)).octets
+        if stored + self._waiting_octets + octets > limit:
             raise Refused("the quota does not allow it", code="OVERQUOTA")
 
     async def feed(self, data: bytes) -> None:

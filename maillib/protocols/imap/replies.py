@@ -60,7 +60,7 @@ def mailbox(name: str, *, utf8: bool) -> bytes:
     return string(encoded, utf8=True)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)  # mailboxes have a dozen combinations, and who makes others may make each 20 KB
 def flags(found: frozenset[str]) -> bytes:
     """System flags first."""
     return _parenthesized(sorted(found, key=lambda flag: (not flag.startswith("\\"), flag)))
@@ -69,13 +69,18 @@ def flags(found: frozenset[str]) -> bytes:
 def internal_date(seconds: int) -> bytes:
     """Of the Unix epoch; in UTC. RFC 9051 §9, date-time."""
     days, rest = divmod(seconds, _DAY_S)
-    return b'"%b %02d:%02d:%02d +0000"' % (_day(days), rest // 3600, rest // 60 % 60, rest % 60)
+    return b'"%b %b:%02d +0000"' % (_day(days), _minute(rest // 60), rest % 60)
 
 
 @lru_cache(maxsize=4096)
 def _day(days: int) -> bytes:
     day = datetime.fromtimestamp(days * _DAY_S, UTC)
     return f"{day.day:2}-{MONTHS[day.month - 1]}-{day.year:04}".encode("ascii")
+
+
+@lru_cache(maxsize=24 * 60)
+def _minute(minutes: int) -> bytes:
+    return b"%02d:%02d" % divmod(minutes, 60)
 
 
 def sequence_set(numbers: Sequence[int]) -> str:

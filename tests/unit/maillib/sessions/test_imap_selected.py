@@ -608,6 +608,22 @@ def test_append() -> None:
     run(main)
 
 
+def test_append_of_several_messages_beyond_the_quota() -> None:
+    """All messages of an APPEND count: the one that is too many is refused before it comes, and none is added."""
+
+    async def main() -> None:
+        for octets in (600_000, 60_000):
+            world = await ImapWorld(quota_octets=octets + 1000).furnish()
+            client = await world.logged_in("INBOX")
+            answer = await client.say(b"a APPEND INBOX {%d+}\r\n%b {%d}\r\n" % (octets, b"x" * octets, octets))
+            assert answer.startswith(b"a NO [OVERQUOTA] ")
+            assert await client.ok("STATUS INBOX (MESSAGES)") == ["* STATUS INBOX (MESSAGES 0)"]
+            await close(world, client)
+            assert [ref async for ref in world.blobs.list(older_than=datetime.max.replace(tzinfo=UTC))] == []
+
+    run(main)
+
+
 class FullBlobs(MemoryBlobs):
     """Where no octet has room."""
 
