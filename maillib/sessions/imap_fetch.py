@@ -39,6 +39,7 @@ from maillib.sessions.imap_content import (
     literal,
     without_nul,
 )
+from maillib.sessions.imap_derive import asked
 from maillib.sessions.imap_replies import Bad, Refused
 from maillib.sessions.imap_view import ROWS_AT_ONCE, Places, mailbox_still_there
 
@@ -142,10 +143,14 @@ class _Fetching:
 
     async def run(self, places: Places) -> None:
         """Raises PeerError in the middle of a message that cannot be read to its end; MailboxGone, Transient."""
+        in_blocks = self._changed_since is None and len(places) > LINES_AT_ONCE and places.ranges[0].start % BLOCK == 0
         if self._content or self._shown:
+            if in_blocks and self._needs_rows and not (self._content or self._sets_seen):
+                await self._view_blocks(places.ranges[0])
+                places = Places(places.ranges[1:])
             for batch in places.batches(PLACES_AT_ONCE if self._content else LINES_AT_ONCE):
                 await self._batch(batch)
-        elif self._changed_since is None and len(places) > LINES_AT_ONCE and places.ranges[0].start % BLOCK == 0:
+        elif in_blocks:
             await self._blocks(places.ranges[0])
             await self._rows_of(Places(places.ranges[1:]))
         else:
@@ -255,6 +260,33 @@ class _Fetching:
         with mailbox_still_there():
             self._views = await self._client.shared.deriving.views(selected.account, selected.id, uids, self._shown)
 
+    async def _view_blocks(self, places: range) -> None:
+        """What is derived, behind what rows answer."""
+        items = [item for item in self._items if item in _ROW_ITEMS]
+        formats = [_ROW_ITEMS[item][0] for item in items]
+        line = b"* %d FETCH (" + b" ".join(formats)
+
+        def render(rows: list[tuple[int, Row]]) -> bytes:
+            columns = [map(_ROW_ITEMS[item][1], [row for _, row in rows]) for item in items]
+            return b"\n".join([line % values for values in zip([number for number, _ in rows], *columns, strict=True)])
+
+        selected, start = self._selected, places.start
+        async for block in self._client.shared.blocks.of(selected, places, self._items, render):
+            here = range(start, start + len(block.uids))
+            start = here.stop
+            uids = [Uid(uid) for uid in block.uids]
+            with mailbox_still_there():
+                rows = await self._client.index.views(selected.account, selected.id, asked(uids), self._shown)
+            if not block.is_whole or [row[0] for row in rows] != uids:  # gone, or not derived yet
+                await self._batch(here)
+                continue
+            if Item.FLAGS in self._items:
+                await self._client.announce((block.flags,), self._output)
+            texts, columns = self._view_columns([row[1:] for row in rows])
+            end = b"%b " + b" ".join(texts) + b")\r\n"
+            heads = block.lines.split(b"\n")
+            await self._output.send(b"".join([end % values for values in zip(heads, *columns, strict=True)]))
+
     async def _send_views(self, batch: Sequence[int], rows: Mapping[Uid, Row]) -> None:
         uids = self._selected.uids
         numbers: list[int] = []
@@ -285,14 +317,27 @@ class _Fetching:
         """Made column by column."""
         formats: list[bytes] = []
         columns: list[Iterable[object]] = []
-        column: Iterable[object]
         for item in self._items:
             if item is Item.UID:
-                text, column = b"UID %d", uids
+                formats.append(b"UID %d")
+                columns.append(uids)
             elif item in _ROW_ITEMS:
                 text, of_row = _ROW_ITEMS[item]
-                column = map(of_row, rows)
-            elif item in _VIEW_ITEMS:
+                formats.append(text)
+                columns.append(map(of_row, rows))
+        texts, of_views = self._view_columns(views)
+        line = b"* %d FETCH (" + b" ".join([*formats, *texts]) + b")\r\n"
+        return [line % values for values in zip(numbers, *columns, *of_views, strict=True)]
+
+    def _view_columns(self, views: Sequence[Values]) -> tuple[list[bytes], list[Iterable[bytes]]]:
+        """Format and values of each item that is derived."""
+        formats: list[bytes] = []
+        columns: list[Iterable[bytes]] = []
+        column: Iterable[bytes]
+        for item in self._items:
+            if item in _ROW_ITEMS:
+                continue
+            if item in _VIEW_ITEMS:
                 text, shown = _VIEW_ITEMS[item]
                 column = map(itemgetter(self._shown.index(shown)), views)
             else:
@@ -302,8 +347,7 @@ class _Fetching:
                 column = [literal(of_header(view[-1], section, partial), binary=False) for view in views]
             formats.append(text)
             columns.append(column)
-        line = b"* %d FETCH (" + b" ".join(formats) + b")\r\n"
-        return [line % values for values in zip(numbers, *columns, strict=True)]
+        return formats, columns
 
     async def _group(self, stored: Mapping[Uid, StoredMessage], rows: Mapping[Uid, Row]) -> None:
         bodies = self._client.shared.bodies
