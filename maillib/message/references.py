@@ -1,8 +1,7 @@
 """Which messages a message follows, by its References and In-Reply-To. RFC 5322 §3.6.4, RFC 5256 §2.2."""
 
 import re
-
-from maillib.message.fields import of_names
+from collections.abc import Sequence
 
 _ID = re.compile(rb"<\s*+(?:\"((?:[^\"\\]|\\.)*+)\"|([^\s\"<>@]++))@([^\s<>@]++)\s*+>", re.S)
 _ESCAPED = re.compile(rb"\\(.)", re.S)
@@ -20,14 +19,16 @@ def message_ids(value: bytes) -> list[str]:
     return [each.decode("utf-8", "replace") for each in found]
 
 
-def own_id(header: bytes) -> str | None:
-    """None: there is no Message-ID that can be read."""
-    return next((each for _, value in of_names(header, (b"message-id",)) for each in message_ids(value)), None)
+def own_id(fields: Sequence[tuple[bytes, bytes]]) -> str | None:
+    """Of a message with these fields, names in lower case; None: there is no Message-ID that can be read."""
+    return next(iter(_ids(fields, b"message-id")), None)
 
 
-def references(header: bytes) -> list[str]:
+def references(fields: Sequence[tuple[bytes, bytes]]) -> list[str]:
     """Ids of the messages that this one follows, the one that it answers last."""
-    found = [each for _, value in of_names(header, (b"references",)) for each in message_ids(value)]
-    if not found:
-        found = [each for _, value in of_names(header, (b"in-reply-to",)) for each in message_ids(value)][:1]
+    found = _ids(fields, b"references") or _ids(fields, b"in-reply-to")[:1]
     return found[-MOST:]
+
+
+def _ids(fields: Sequence[tuple[bytes, bytes]], wanted: bytes) -> list[str]:
+    return [each for name, value in fields if name == wanted for each in message_ids(value)]

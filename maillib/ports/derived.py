@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 from maillib.ports.index import Uid
 
-VERSION = 1
-"""To be raised when any of it would come out otherwise: an index forgets what is of an earlier one."""
+VERSION = 2
+"""To be raised when any of it would come out otherwise, or is kept otherwise: an index forgets what is of an earlier
+one."""
 
 
 class Shown(Enum):

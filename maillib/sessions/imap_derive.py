@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from maillib.errors import MailError, NotFound
 from maillib.message import text
 from maillib.message.addresses import EnvelopeAddress
-from maillib.message.dates import sent_date
+from maillib.message.dates import parse_date
 from maillib.message.envelope import envelope
+from maillib.message.fields import of_names
 from maillib.message.mime import structure
 from maillib.message.references import own_id, references
 from maillib.message.text import fold
@@ -22,6 +23,8 @@ from maillib.ports.index import Index, MailboxId, StoredMessage, Uid, Uids
 from maillib.protocols.imap.quoting import string
 from maillib.protocols.imap.rendering import render_body, render_envelope
 from maillib.sessions.imap_bodies import Bodies, groups, is_large
+
+_OF_HEADING = (b"date", b"message-id", b"references", b"in-reply-to")
 
 AT_ONCE = 5
 """Small messages: a millisecond."""
@@ -35,7 +38,8 @@ def derive(uid: Uid, octets: bytes) -> Derived:
     tree = structure(octets)
     header = octets[: tree.body]
     shown = envelope(header)
-    sent = sent_date(header)
+    fields = of_names(header, _OF_HEADING)
+    sent = next((parse_date(value) for name, value in reversed(fields) if name == b"date"), None)
     folded = text.header_text(header)
     return Derived(
         View(
@@ -56,8 +60,8 @@ def derive(uid: Uid, octets: bytes) -> Derived:
             _local_part(shown.cc),
             _display(shown.from_),
             _display(shown.to),
-            own_id(header) or "",
-            "".join(f"{each} " for each in references(header)),
+            own_id(fields) or "",
+            "".join(f"{each} " for each in references(fields)),
         ),
         Texts(folded, text.part_headers_text(octets, tree), text.body_text(octets, tree)),
     )

@@ -1,5 +1,6 @@
 """The file of what is derived: it may be lost, damaged, full or old, and nothing but time is lost with it."""
 
+import hashlib
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import pytest
 from maillib.embedded.account_check import check_account, repair_account
 from maillib.embedded.account_index import AccountIndex, Terms
 from maillib.embedded.derived_file import FOLDER, DerivedFile, Openings
+from maillib.embedded.derived_tables import SCHEMA
 from maillib.embedded.open_accounts import OpenAccounts
 from maillib.embedded.rebuild import rebuild
 from maillib.ports.derived import VERSION, Derived, Shown
@@ -110,6 +112,12 @@ def test_files_of_earlier_versions_go(world: StoreWorld) -> None:
         assert known(index) == [1, 2]
         assert check_account(index) == []
     assert {path.name for path in world.folder().glob("derived*")} == {FOLDER, f"derived-{VERSION + 1}"}
+
+
+def test_other_tables_are_another_version() -> None:
+    """Whoever changes the tables raises the version, and then this line: files of before have other ones."""
+    fingerprint = hashlib.sha256(repr(SCHEMA).encode()).hexdigest()[:12]
+    assert (VERSION, fingerprint) == (2, "5317211d45dc")
 
 
 def test_few_are_open(tmp_path: Path) -> None:
