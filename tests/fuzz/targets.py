@@ -13,11 +13,14 @@ from maillib.errors import MailError, PeerError
 from maillib.message.dates import sent_date
 from maillib.message.downgrade import Downgrade
 from maillib.message.envelope import envelope
-from maillib.message.fields import fields, mailboxes
+from maillib.message.fields import fields, mailboxes, of_names
 from maillib.message.mime import Part, header_end, structure
+from maillib.message.references import own_id, references
 from maillib.message.sections import Section, UnknownEncoding, What, binary, section
+from maillib.message.subjects import subject
 from maillib.message.text import body_text, header_text, part_headers_text, preview
 from maillib.message.wire import CrlfLines
+from maillib.ports.derived import values_of
 from maillib.protocols import pop3, proxy, sasl, smtp
 from maillib.protocols.imap import names, parse
 from maillib.protocols.imap.commands import Authenticate, Plain
@@ -27,6 +30,7 @@ from maillib.protocols.imap.patterns import Patterns
 from maillib.protocols.imap.rendering import render_body, render_envelope
 from maillib.protocols.imap.sequences import SequenceSet, parse_set
 from maillib.protocols.imap.server import ImapServer
+from maillib.protocols.imap.threads import Threaded, by_references, by_subject, render
 from maillib.protocols.smtp_data import DataDecoder
 
 
@@ -138,6 +142,20 @@ def _header(octets: bytes) -> Hashable:
         except MailError:
             pass
     return kind
+
+
+def _conversation(octets: bytes) -> Hashable:
+    """Headers with NULs between them: every message is in one place of one thread."""
+    messages = []
+    for number, header in enumerate(octets.split(b"\0")[:50], 1):
+        named = of_names(header, (b"message-id", b"references", b"in-reply-to"))
+        about = subject("\n".join(values_of(header_text(header), "subject")))
+        messages.append(Threaded(number, len(header) % 5, about, own_id(named) or "", references(named)))
+    threads = [render(put(messages)) for put in (by_references, by_subject)]
+    for shown in threads:
+        numbers = sorted(map(int, shown[9:].replace(b"(", b" ").replace(b")", b" ").split()))
+        assert numbers == [message.number for message in messages], shown
+    return threads[0].count(b"("), threads[1].count(b"("), sum(message.subject.is_reply for message in messages)
 
 
 def _downgrade(octets: bytes) -> Hashable:
@@ -315,6 +333,25 @@ TARGETS: dict[str, Target] = {
     "imap-set": Target(_imap_set, (b"1:5,7,*:3", b"4294967295"), (b"*", b":", b",", b"0", b"4294967296")),
     "mime": Target(_mime, (_MESSAGE,), _MESSAGE_WORDS),
     "header": Target(_header, (_MESSAGE[: header_end(_MESSAGE)],), _MESSAGE_WORDS),
+    "conversation": Target(
+        _conversation,
+        (
+            b"Message-ID: <a@x>\nSubject: re: x\n\0References: <a@x> <b@x>\nSubject: [l] x (fwd)\n\0In-Reply-To: <b@x>\n",
+        ),
+        (
+            b"\0",
+            b"<a@x>",
+            b"<b@x>",
+            b"Message-ID: ",
+            b"References: ",
+            b"Subject: ",
+            b"re: ",
+            b"[fwd:",
+            b"]",
+            b"(fwd)",
+            b"\n",
+        ),
+    ),
     "downgrade": Target(_downgrade, (_MESSAGE, "Subject: ä\r\nTo: ö <ä@ü.test>\r\n\r\nx".encode()), _MESSAGE_WORDS),
     "pop": Target(
         _pop,
