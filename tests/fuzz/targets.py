@@ -336,21 +336,10 @@ TARGETS: dict[str, Target] = {
     "conversation": Target(
         _conversation,
         (
-            b"Message-ID: <a@x>\nSubject: re: x\n\0References: <a@x> <b@x>\nSubject: [l] x (fwd)\n\0In-Reply-To: <b@x>\n",
+            b"Message-ID: <a@x>\nSubject: re: x\n\0References: <a@x> <b@x>\nSubject: [l] x (fwd)\n"
+            b"\0In-Reply-To: <b@x>\nSubject: [fwd: x]\n",
         ),
-        (
-            b"\0",
-            b"<a@x>",
-            b"<b@x>",
-            b"Message-ID: ",
-            b"References: ",
-            b"Subject: ",
-            b"re: ",
-            b"[fwd:",
-            b"]",
-            b"(fwd)",
-            b"\n",
-        ),
+        (b"\0", b"\n", b"<a@x>", b"<b@x>", b"Message-ID: ", b"References: ", b"Subject: ", b"re: ", b"[fwd:", b"]"),
     ),
     "downgrade": Target(_downgrade, (_MESSAGE, "Subject: ä\r\nTo: ö <ä@ü.test>\r\n\r\nx".encode()), _MESSAGE_WORDS),
     "pop": Target(
