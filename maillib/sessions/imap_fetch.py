@@ -43,6 +43,9 @@ from maillib.sessions.imap_derive import asked
 from maillib.sessions.imap_replies import Bad, Refused
 from maillib.sessions.imap_view import ROWS_AT_ONCE, Places, mailbox_still_there
 
+PIECE_OCTETS = 64 * 1024
+"""Of a long answer: more is not held twice for a client that reads slowly."""
+
 PLACES_AT_ONCE = 500
 """Messages whose octets' whereabouts are looked up in one go."""
 
@@ -367,22 +370,25 @@ class _Fetching:
         if isinstance(view, MailError):
             await self._miss(uid, view)
             return
-        bodies = self._client.shared.bodies
-        async with bodies.made() if any(is_made(item) for item in self._content) else nullcontext():
-            answers: Answers = {}
-            if all(is_whole(item) for item in self._content):
-                answers = {item: cut(range(stored.size_octets), item) for item in self._content}
+        made = self._client.shared.bodies.made
+        async with made() if any(is_made(item) for item in self._content) else nullcontext():
+            try:
+                answers = await self._answers(stored)
+            except (UnknownEncoding, Refused) as error:
+                self._fail(uid, error)
+            except MailError as error:
+                await self._miss(uid, error)
             else:
-                async with bodies.large(stored) as message:
-                    if isinstance(message, MailError):
-                        await self._miss(uid, message)
-                        return
-                    try:
-                        answers = Opened(message).answers(self._content)
-                    except (UnknownEncoding, Refused) as error:
-                        self._fail(uid, error)
-                        return
-            await self._send_in_pieces(uid, row, stored, view, answers)
+                await self._send_in_pieces(uid, row, stored, view, answers)
+
+    async def _answers(self, stored: StoredMessage) -> Answers:
+        """Of a large message. Raises UnknownEncoding, Refused, and what is wrong when it cannot be read."""
+        if all(is_whole(item) for item in self._content):
+            return {item: cut(range(stored.size_octets), item) for item in self._content}
+        async with self._client.shared.bodies.large(stored) as message:
+            if isinstance(message, MailError):
+                raise message
+            return Opened(message).answers(self._content)
 
     def _view(self, uid: Uid) -> Values | MailError | None:
         """None: nothing is needed of it."""
@@ -482,8 +488,9 @@ class _Fetching:
                         await self._output.send(text + without_nul(piece))
                         text, has_begun = b"", True
                 elif answer is not None:
-                    await self._output.send(text + answer)
-                    text, has_begun = b"", True
+                    for start in range(0, len(answer), PIECE_OCTETS):
+                        await self._output.send(text + answer[start : start + PIECE_OCTETS])
+                        text, has_begun = b"", True
                 else:
                     text += self._item(item, uid, row, None, view)
             await self._output.send(text + b"".join(b" " + news for news in self._news_of(uid, row)) + b")\r\n")

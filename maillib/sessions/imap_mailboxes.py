@@ -110,8 +110,8 @@ async def rename(client: Client, command: Rename) -> Done:
         raise NotFound(f"no mailbox {name!r}")
     if new_name in names:
         raise Conflict(f"there is a mailbox {new_name!r}")
+    await client.index.rename(client.account.id, name, new_name)  # first, so that nothing stays of one that is refused
     await _make_levels_above(client, new_name, names)
-    await client.index.rename(client.account.id, name, new_name)
     return Done("renamed", has_changed=True)
 
 

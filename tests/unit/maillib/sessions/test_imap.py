@@ -102,6 +102,8 @@ def test_mailboxes_come_and_go() -> None:
         assert (await client.refused("DELETE INBOX")).startswith("NO [CANNOT]")
         assert (await client.refused("RENAME nothing other")).startswith("NO [NONEXISTENT]")
         assert (await client.refused("RENAME z/c a")).startswith("NO [ALREADYEXISTS]")
+        assert (await client.refused(f"RENAME z {'long/' * 199}1234")).startswith("NO [CANNOT]")
+        assert await client.ok('LIST "" long*') == []
         await client.ok("RENAME z/c deep/er/c")
         assert [line.rpartition(" ")[2] for line in await client.ok('LIST "" deep*')] == [
             "deep",
