@@ -2,7 +2,8 @@
 
 SEARCH finds by the characters that a reader sees: header fields with their encoded words decoded, text parts from their
 transfer encoding and charset, HTML without its tags. Octets that are wrong in their charset are replaced; nothing
-raises. Attachments that are no text are not looked into; attached messages are, header and body.
+raises. Attachments that are no text are not looked into; attached messages are, header and body. So that no message can
+exhaust the memory, what is behind MAX_TEXT_OCTETS of text is not looked into.
 """
 
 import unicodedata
@@ -22,6 +23,12 @@ PREVIEW_CHARACTERS = 200
 
 _PREVIEW_OCTETS = 64 * 1024
 """Of the part that the preview is taken from; the 200th character comes long before."""
+
+
+MAX_TEXT_OCTETS = 16 * 1024 * 1024
+"""Of the text parts of a message together, as they are encoded: a book has one. Decoded and folded, text takes up to
+ten times the memory.
+"""
 
 
 class _Folded(dict[int, str]):
@@ -72,9 +79,12 @@ def body_text(octets: bytes, tree: Part) -> str:
 
 def body_texts(octets: bytes, tree: Part) -> Iterator[str]:
     """`body_text` piece by piece, for who wants no more than it needs."""
+    left = MAX_TEXT_OCTETS
     for part in _walk(tree):
         if _is_text(part):
-            yield fold(_text(part, octets[part.body : part.end]))
+            body = octets[part.body : min(part.end, part.body + left)]
+            left -= len(body)
+            yield fold(_text(part, body))
         elif part.message is not None:
             yield header_text(octets[part.message.start : part.message.body])
 

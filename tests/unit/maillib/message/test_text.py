@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
+from maillib.message import text as message_text
 from maillib.message.charsets import codec, decode
 from maillib.message.dates import parse_date, sent_date
 from maillib.message.markup import without_tags
@@ -129,6 +130,15 @@ def test_text_of_a_message() -> None:
     assert body_text(MESSAGE, tree).split("\n") == [
         fold("hello ä"), "hidden text", "", "subject: inner", "", "inner body"
     ]  # fmt: skip
+
+
+def test_text_of_a_message_beyond_what_is_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all text parts together the first octets are looked into; headers of attached messages count for none."""
+    monkeypatch.setattr(message_text, "MAX_TEXT_OCTETS", 6)
+    attached = b"Content-Type: message/rfc822\r\n\r\nA: b\r\n\r\nfive"
+    parts = b"\r\n--b\r\n".join((b"--b\r\n\r\nfour", attached, b"\r\nnothing")) + b"\r\n--b--\r\n"
+    octets = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + parts
+    assert body_text(octets, structure(octets)) == "four\n\na: b\n\nfi\n"
 
 
 @pytest.mark.parametrize(
