@@ -143,7 +143,7 @@ def test_shipped() -> None:
         ),
         (
             'users: {"ju\\u0308rgen": {}, JÜRGEN: {}}',
-            "4:33: domains.example.test.users.\"JÜRGEN\": JÜRGEN@example.test is declared in line 4 already; allowed:"
+            '4:33: domains.example.test.users."JÜRGEN": JÜRGEN@example.test is declared in line 4 already; allowed:'
             " once",
         ),
         (
