@@ -4,7 +4,8 @@
     waiting   keys of texts that are not in it yet; texts that are not there any more, and are still to be taken out
 
 To put a text in takes three times as long as to derive it, so that is done later, by who has time (`settle`). Until
-then a search goes through what waits, and finds no less.
+then a search goes through what waits, and finds no less. Texts longer than LONGEST wait for ever: they are few, contain
+most of what is looked for, and would keep the index busy for seconds.
 """
 
 import sqlite3
@@ -16,6 +17,12 @@ SCHEMA = (
     )""",
     "CREATE TABLE waiting (key INTEGER PRIMARY KEY, gone TEXT) STRICT",
 )
+
+LONGEST = 256 * 1024
+"""Characters of a text; a step ends with the one that makes so many, too."""
+
+_STAYS = ""
+"""As what is `gone`: this text is too long."""
 
 _LETTERS = 3
 _MOST = 24
@@ -47,25 +54,41 @@ def remove(transaction: sqlite3.Connection, low: int, high: int) -> None:
         " WHERE key BETWEEN ? AND ?",
         (low, high),
     )
-    transaction.execute("DELETE FROM waiting WHERE key BETWEEN ? AND ? AND gone IS NULL", (low, high))
+    transaction.execute(
+        "DELETE FROM waiting WHERE key BETWEEN ? AND ? AND (gone IS NULL OR gone = ?)", (low, high, _STAYS)
+    )
 
 
 def settle(transaction: sqlite3.Connection, most: int) -> bool:
-    """Put in and take out as many texts; False: nothing waits any more."""
+    """Put in and take out at most so many texts; False: nothing waits any more."""
     waiting = transaction.execute(
-        "SELECT waiting.key, gone, header || char(10) || part_headers || char(10) || body"
-        " FROM waiting LEFT JOIN text USING (key) LIMIT ?",
-        (most,),
+        "SELECT key, gone FROM waiting WHERE gone IS NOT ? LIMIT ?", (_STAYS, most)
     ).fetchall()
-    for key, gone, text in waiting:
+    characters = 0
+    for key, gone in waiting:
+        if characters >= LONGEST:
+            return True
         if gone is not None:
             transaction.execute(
                 "INSERT INTO trigram (trigram, rowid, text) VALUES ('delete', ?, ?)", (key, _readable(gone))
             )
-        elif text is not None:
+            characters += len(gone)
+        elif text := _text(transaction, key):
+            characters += len(text)
+            if len(text) > LONGEST:
+                transaction.execute("UPDATE waiting SET gone = ? WHERE key = ?", (_STAYS, key))
+                continue
             transaction.execute("INSERT INTO trigram (rowid, text) VALUES (?, ?)", (key, _readable(text)))
-    transaction.executemany("DELETE FROM waiting WHERE key = ?", [(key,) for key, *_ in waiting])
+        transaction.execute("DELETE FROM waiting WHERE key = ?", (key,))
     return len(waiting) == most
+
+
+def _text(transaction: sqlite3.Connection, key: int) -> str:
+    """Empty: it is not there any more."""
+    found = transaction.execute(
+        "SELECT header || char(10) || part_headers || char(10) || body FROM text WHERE key = ?", (key,)
+    ).fetchone()
+    return "" if found is None else str(found[0])
 
 
 def _readable(text: str) -> str:

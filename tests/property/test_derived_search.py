@@ -4,10 +4,12 @@ import asyncio
 import tempfile
 from contextlib import AsyncExitStack
 from pathlib import Path
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from maillib.embedded import derived_words
 from maillib.message.text import fold
 from maillib.ports.derived import Derived, Heading, Texts, View, Where
 from maillib.ports.index import EVERY_UID, INBOX, MailboxId, Uid
@@ -66,10 +68,16 @@ async def compare(folder: Path, script: list[object], searches: list[tuple[Where
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.lists(steps, max_size=14), st.lists(st.tuples(wheres, needles), min_size=1, max_size=12))
+@given(
+    st.lists(steps, max_size=14),
+    st.lists(st.tuples(wheres, needles), min_size=1, max_size=12),
+    st.sampled_from([10, derived_words.LONGEST]),
+)
 def test_what_is_found_does_not_depend_on_what_was_prepared(
-    script: list[object], searches: list[tuple[Where | str, str]]
+    script: list[object], searches: list[tuple[Where | str, str]], longest: int
 ) -> None:
-    """Texts with quotes, NULs, other alphabets and operators of query languages are found where they are."""
-    with tempfile.TemporaryDirectory() as folder:
+    """Texts with quotes, NULs, other alphabets and operators of query languages are found where they are; so are those
+    that are too long to be prepared.
+    """
+    with tempfile.TemporaryDirectory() as folder, patch.object(derived_words, "LONGEST", longest):
         asyncio.run(compare(Path(folder), script, searches))
