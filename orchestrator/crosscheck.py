@@ -10,7 +10,7 @@ from itertools import chain, islice
 from pathlib import Path
 
 from maillib.circles import circles
-from orchestrator.fields import WILDCARDS, SocketAddress, absolute, is_user_name
+from orchestrator.fields import WILDCARDS, SocketAddress, absolute
 from orchestrator.iniword import ini_word
 from orchestrator.problems import Problem, Where, nearest, path_text, shown
 from orchestrator.yamltext import Document, Plain
@@ -33,7 +33,6 @@ def crosscheck(document: Document, folder: Path, default_state_dir: str) -> Iter
     mappings = {name: service for name, service in services.items() if isinstance(service, dict)}
     enabled = {name: service for name, service in mappings.items() if service.get("enabled") is not False}
     yield from _ports(document, enabled)
-    yield from _users(document, enabled)
     yield from _dependencies(document, services, mappings)
 
 
@@ -80,18 +79,6 @@ def _addresses(name: str, service: Mapping[str, Plain]) -> Iterator[tuple[Where,
             yield ("services", name, "listen", number, "address"), SocketAddress.parse(text)
         except ValueError:
             continue
-
-
-def _users(document: Document, services: Mapping[str, dict[str, Plain]]) -> Iterator[Problem]:
-    """The services link and read one another's files: one user owns them all."""
-    users = {name: service.get("user") for name, service in services.items()}
-    known = [(name, user) for name, user in users.items() if user is None or is_user_name(user)]
-    for name, user in known[1:]:
-        first, shared = known[0]
-        if user != shared:
-            owner = f"{shown(shared)}, the user of {path_text((first,))}"
-            message = f"{shown(user)} is not {owner}; allowed: one user for all services"
-            yield document.problem(("services", name, "user"), message, code="user-differs")
 
 
 def _dependencies(

@@ -115,12 +115,8 @@ def _hostname(text: str) -> str:
     return name
 
 
-def is_user_name(value: object) -> bool:
-    return isinstance(value, str) and _USER.fullmatch(value) is not None
-
-
 def _user(text: str) -> str:
-    if not is_user_name(text):
+    if not _USER.fullmatch(text):
         raise refuse("user", f"{shown(text)} is no user name; allowed: {_USER.pattern}")
     return text
 

@@ -45,6 +45,16 @@ def test_place_in_the_spec(tmp_path: Path) -> None:
     assert row["severity"] == "error" and row["action"]
 
 
+def test_services_of_several_users(tmp_path: Path) -> None:
+    """They link and read one another's files: each that differs is found where it says so, one that is off is not."""
+    (tmp_path / "services.yaml").write_text(
+        "version: 1\nhostname: mail.example.test\nservices:\n  a: {protocol: spool, user: daemon}\n"
+        "  b: {protocol: spool, user: nobody}\n  c: {protocol: spool, user: bin, enabled: false}\n"
+    )
+    found = [one for one in preflight.find(spec.read(tmp_path / "services.yaml")) if one.kind.id == "user-differs"]
+    assert [str(one).split(": ")[1] for one in found] == ["services.b.user"]
+
+
 def test_what_others_could_write_below_the_state_dir(tmp_path: Path) -> None:
     """Open files and folders where it is decided what is started or who may log in are found; the rest is not read."""
     generation = tmp_path / "var/generations/000001/services"
