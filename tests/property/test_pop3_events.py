@@ -128,11 +128,12 @@ def test_a_downgraded_header_is_ascii_and_ends_where_it_did(text: str, cuts: lis
 @given(OCTETS, st.booleans())
 def test_a_session_survives_any_octets(data: bytes, log_in: bool) -> None:
     """Whatever a client sends, it gets answers, or an end for breaking the protocol."""
+    answers: list[bytes] = []
 
     class Nowhere:
         async def send(self, data: bytes) -> None:
-            assert data.startswith((b"+", b"-ERR", b"."))
             assert data.endswith(b"\r\n")
+            answers.append(data)
 
     async def main() -> None:
         world = await PopWorld().furnish()
@@ -140,8 +141,12 @@ def test_a_session_survives_any_octets(data: bytes, log_in: bool) -> None:
         session = world.session()
         session.receive(f"USER {LOGIN}\r\nPASS {PASSWORD}\r\n".encode() * log_in + data)
         try:
-            while await session.advance(Nowhere()) is Next.AGAIN:
-                pass
+            while True:
+                begun = len(answers)
+                step = await session.advance(Nowhere())
+                assert b"".join(answers[begun:]).startswith((b"+", b"-ERR")) or step is not Next.AGAIN
+                if step is not Next.AGAIN:
+                    break
         except PeerError:
             pass
         await session.closed()
