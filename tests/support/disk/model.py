@@ -271,6 +271,8 @@ class Disk:
                     self._use(call, descriptor)
             case "utimensat":
                 self._date(call, descriptor)
+            case "clone" | "clone3" | "fork" | "vfork":
+                self._table(call.result)  # as the parent's is now
             case "sendfile" | "copy_file_range" | "splice" | "fallocate" | "sync_file_range" | "truncate":
                 if descriptor is not None:
                     raise TraceError(f"line {call.began + 1}: {call.name} to a file is not understood here")
