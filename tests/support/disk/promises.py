@@ -86,7 +86,8 @@ class Watch:
             said = call.words()
             if match := _QUEUED.search(said):
                 self.acknowledged.append(match[1].decode())
-                self._demand_safe(match[1].decode(), call, "at its 250")
+                if match[1].decode() not in self.finished:  # a slow answer comes after the delivery
+                    self._demand_safe(match[1].decode(), call, "at its 250")
             if match := _STORED.match(said):
                 self._demand_certain(match[1].decode(), call, "when it was said to be stored")
         elif target is not None and call.name.startswith("pwrite") and (account := self._wal(target)):
@@ -162,7 +163,8 @@ class Watch:
         if target.startswith("mail/"):
             self._demand_whole(str(path), target, call)
         queue_id = path.name.partition(".")[0]
-        if queue_id not in self._open() or target.endswith(".json") or path.name.endswith((".tmp", ".done")):
+        ends = target.endswith(".done") and queue_id not in self.finished
+        if not (ends or queue_id in self._open()) or target.endswith(".json") or path.name.endswith((".tmp", ".done")):
             return
         self.finished.add(queue_id)
         body = self.disk.find(f"spool/messages/{queue_id}.eml")
