@@ -277,7 +277,19 @@ async def _deliver(state_dir: Path) -> list[str]:
 
 
 def _moving(state_dir: Path) -> list[str]:
-    """Envelopes that are still to be worked on."""
-    root = state_dir / "spool"
-    folders = [root / "incoming", *(path for path in (root / "active").iterdir() if path.is_dir())]
-    return [str(path.relative_to(root)) for folder in folders for path in folder.glob("*.json")]
+    """Envelopes that are still to be worked on.
+
+    Looked for twice: what is taken back from a dead spool, and what is claimed, may pass by a single look.
+    """
+    return _seen(state_dir / "spool") or _seen(state_dir / "spool")
+
+
+def _seen(root: Path) -> list[str]:
+    found: list[str] = []
+    for folder in (*(root / "active").iterdir(), root / "incoming"):
+        try:
+            names = os.listdir(folder)
+        except (FileNotFoundError, NotADirectoryError):  # of a dead spool, and just removed
+            continue
+        found += [f"{folder.relative_to(root)}/{name}" for name in names if name.endswith(".json")]
+    return found
