@@ -7,7 +7,6 @@ all else; its `-shm` is memory, and gone.
 """
 
 import asyncio
-import os
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
@@ -288,7 +287,7 @@ def _seen(root: Path) -> list[str]:
     found: list[str] = []
     for folder in (*(root / "active").iterdir(), root / "incoming"):
         try:
-            names = os.listdir(folder)
+            names = [path.name for path in folder.iterdir()]
         except (FileNotFoundError, NotADirectoryError):  # of a dead spool, and just removed
             continue
         found += [f"{folder.relative_to(root)}/{name}" for name in names if name.endswith(".json")]
