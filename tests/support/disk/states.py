@@ -7,6 +7,7 @@ all else; its `-shm` is memory, and gone.
 """
 
 import asyncio
+import os
 import random
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
