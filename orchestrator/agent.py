@@ -257,7 +257,8 @@ class Agent:
             case "PROCESS_STATE_STARTING":
                 for waiting in (self._stopped, self._loaded, self._boot.waiting):
                     waiting.pop(program, None)
-                self._end_hold(program)
+                if self._is_up(program):
+                    self._end_hold(program)
             case "SUPERVISOR_STATE_CHANGE_STOPPING":
                 self._shutting_down = True
                 self._write_holds()
@@ -294,6 +295,11 @@ class Agent:
             return
         if ended:
             maillog.hold_ended(service=name)
+
+    def _is_up(self, name: str) -> bool:
+        """False: it was stopped again before we heard of its start, and what is written may be of that stop."""
+        program = self._program(name)
+        return program is None or program.state in (ProgramState.STARTING, ProgramState.RUNNING, ProgramState.BACKOFF)
 
     def _program(self, name: str) -> Program | None:
         """None: supervisord does not have it, or does not answer."""

@@ -23,7 +23,7 @@ from maillib import control
 from maillib.errors import MailError, StoreFull
 from maillib.settings.base import Json
 from maillib.version import VERSION
-from orchestrator import audit, generation, observation, operate, plan, status, survey
+from orchestrator import audit, generation, holds, observation, operate, plan, status, survey
 from orchestrator.audit import Entry
 from orchestrator.errors import ApplyFailed, GenerationDamaged, PreflightFailed
 from orchestrator.generation import MADE, Generation
@@ -131,6 +131,8 @@ class Attempt:
         place = self.place
         if self.held is None:
             names = [path.name for path in (place.run / "services").glob("*")]
+            with contextlib.suppress(OSError):  # on a full disk: holds that nobody wanted are the smaller evil
+                holds.announce_stop(place.state_dir, names, by=self.options.by)
             operate.end_all(place, names, drain_s=0.0, tell=self.tell)
             generation.withdraw(place.state_dir)
             return

@@ -155,7 +155,8 @@ def drain_limit(place: Place, name: str) -> float:
 def end_all(place: Place, names: Iterable[str], *, drain_s: float, tell: Tell) -> None:
     """End whatever of `names` and of supervisord runs: everybody drains at the same time, at most `drain_s`.
 
-    Afterwards no process of this suite is left and all its ports are free.
+    Afterwards no process of this suite is left and all its ports are free. Whoever calls has announced the stops: a
+    hold may be made of others.
     """
     services = set(names)
     deadline = time.monotonic() + drain_s

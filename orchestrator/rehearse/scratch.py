@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from orchestrator import certificates, operate, yamltext
+from orchestrator import certificates, holds, operate, yamltext
 from orchestrator.fields import SocketAddress, absolute
 from orchestrator.place import Place
 from orchestrator.spec import Spec
@@ -101,6 +101,8 @@ def remove(folder: Path, keep: str) -> None:
     """End all that runs there, and remove the folder but for what is to be kept."""
     here = place(folder)
     names = [path.name for path in (here.run / "services").glob("*")]
+    if names and keep == KEEP_ALL:  # whoever applies what is kept finds nothing held
+        holds.announce_stop(here.state_dir, names, by="postroom rehearse")
     operate.end_all(here, names, drain_s=0.0, tell=lambda line: None)
     if not here.run.is_relative_to(folder):
         shutil.rmtree(here.run, ignore_errors=True)
