@@ -9,15 +9,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from maillib.settings.service import Listener, ServiceConfig
-from orchestrator.rehearse.conversation import Guest, Letter, Lingering, Scene
-from orchestrator.rehearse.report import Part, Report, Unexpected
+from orchestrator.rehearse.conversation import Guest, Letter, Scene
+from orchestrator.rehearse.mailboxes import BUFFER_OCTETS, WRONG_PASSWORD, MailboxConversation, check_octets
+from orchestrator.rehearse.report import Part, Unexpected
 from orchestrator.rehearse.wire import Wire, shown
-
-_WRONG_PASSWORD = "no password of anybody"  # noqa: S105 - that is the point
-
-_UNREAD_OCTETS = 1 << 20
-"""Of the message that is half read when the service is stopped: more than sockets hold."""
-_BUFFER_OCTETS = 4096
 
 _TAG = "a"
 _LITERAL = re.compile(rb"\{([0-9]+)\}\r\n\Z")
@@ -109,28 +104,17 @@ class Client:
             raise Unexpected(f"{what}: {beginning}", line)
 
 
-class Imap:
+class Imap(MailboxConversation):
     """Speaks with services of protocol imap."""
 
     doing = "FETCH and IDLE"
     lingering_clients = 2
 
-    def talk(self, scene: Scene, service: ServiceConfig, report: Report) -> None:
-        for listener in service.listen:
-            letter = Letter.new(scene.guests.new())
-            with report.part(service.name, scene.name_of(listener)) as part:
-                talk = _Talk(scene, service, listener, part, letter)
-                talk.open()
-                if listener.tls == "none" and not listener.cleartext_login:
-                    part.skip("gives the message", "it has no TLS, and so no log-in")
-                else:
-                    talk.as_user()
+    def _talk(self, scene: Scene, service: ServiceConfig, listener: Listener, part: Part, letter: Letter) -> "_Talk":
+        return _Talk(scene, service, listener, part, letter)
 
-    def linger(self, scene: Scene, service: ServiceConfig) -> Lingering:
-        for listener in service.listen:
-            if listener.tls != "none" or listener.cleartext_login:
-                return _HalfRead(scene, service, listener)
-        raise Unexpected("a listener to log in at", "none: without TLS there is no log-in")
+    def _half_read(self, scene: Scene, service: ServiceConfig, listener: Listener, letter: Letter) -> "_HalfRead":
+        return _HalfRead(scene, service, listener, letter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +146,7 @@ class _Talk:
     def as_user(self) -> None:
         guest = self.letter.guest
         with self.part.step("refuses a wrong password"), self._client() as client:
-            client.log_in(guest, _WRONG_PASSWORD, "NO")
+            client.log_in(guest, WRONG_PASSWORD, "NO")
         with self.part.step("gets a message"):
             self.scene.deliver(self.letter)
         with contextlib.ExitStack() as stack:
@@ -196,14 +180,12 @@ class _Talk:
 class _HalfRead:
     """A client in the middle of FETCH, and one of the same guest in IDLE."""
 
-    def __init__(self, scene: Scene, service: ServiceConfig, listener: Listener) -> None:
+    def __init__(self, scene: Scene, service: ServiceConfig, listener: Listener, letter: Letter) -> None:
         self._scene = scene
-        self._letter = Letter.new(scene.guests.new(), at_least=scene.fitting(_UNREAD_OCTETS))
-        scene.deliver(self._letter)
-        guest = self._letter.guest
+        self._letter, guest = letter, letter.guest
         with contextlib.ExitStack() as stack:
             self._reading, self._idling = (
-                stack.enter_context(_connected(scene, service, listener, buffer=_BUFFER_OCTETS)) for _ in range(2)
+                stack.enter_context(_connected(scene, service, listener, buffer=BUFFER_OCTETS)) for _ in range(2)
             )
             for client in (self._reading, self._idling):
                 client.log_in(guest, guest.password)
@@ -235,15 +217,11 @@ def _check_count(found: int, expected: int) -> None:
 
 
 def _check(letter: Letter, fetched: Sequence[Response]) -> None:
-    """Raises Unexpected unless that is the letter, after header fields of those who had it on the way."""
+    """Raises Unexpected unless that is the letter, and as long as it is said to be."""
     came = next((one.literal for one in fetched if " FETCH " in one.text and one.literal), b"")
-    before = came.removesuffix(letter.octets)
-    if before == came:
-        raise Unexpected(f"the {len(letter.octets)} octets that were sent", f"{len(came)} octets that differ from them")
+    check_octets(letter, came)
     if not any(f"RFC822.SIZE {len(came)}" in one.text for one in fetched):
         raise Unexpected(f"RFC822.SIZE {len(came)}", " ".join(one.text for one in fetched))
-    if b"\r\n\r\n" in before or not before.startswith(b"Return-Path: "):
-        raise Unexpected("trace fields before the message", shown(before))
 
 
 @contextlib.contextmanager

@@ -8,15 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from maillib.settings.service import Listener, ServiceConfig
-from orchestrator.rehearse.conversation import Guest, Letter, Lingering, Scene
-from orchestrator.rehearse.report import Part, Report, Unexpected
+from orchestrator.rehearse.conversation import Guest, Letter, Scene
+from orchestrator.rehearse.mailboxes import BUFFER_OCTETS, WRONG_PASSWORD, MailboxConversation, check_octets
+from orchestrator.rehearse.report import Part, Unexpected
 from orchestrator.rehearse.wire import Wire, shown
-
-_WRONG_PASSWORD = "no password of anybody"  # noqa: S105 - that is the point
-
-_UNREAD_OCTETS = 1 << 20
-"""Of the message that is half read when the service is stopped: more than sockets hold."""
-_BUFFER_OCTETS = 4096
 
 
 class Client:
@@ -80,28 +75,17 @@ class Client:
         return rest
 
 
-class Pop:
+class Pop(MailboxConversation):
     """Speaks with services of protocol pop."""
 
     doing = "RETR"
     lingering_clients = 1
 
-    def talk(self, scene: Scene, service: ServiceConfig, report: Report) -> None:
-        for listener in service.listen:
-            letter = Letter.new(scene.guests.new())
-            with report.part(service.name, scene.name_of(listener)) as part:
-                talk = _Talk(scene, service, listener, part, letter)
-                talk.open()
-                if listener.tls == "none" and not listener.cleartext_login:
-                    part.skip("gives the message", "it has no TLS, and so no log-in")
-                else:
-                    talk.as_user()
+    def _talk(self, scene: Scene, service: ServiceConfig, listener: Listener, part: Part, letter: Letter) -> "_Talk":
+        return _Talk(scene, service, listener, part, letter)
 
-    def linger(self, scene: Scene, service: ServiceConfig) -> Lingering:
-        for listener in service.listen:
-            if listener.tls != "none" or listener.cleartext_login:
-                return _HalfRead(scene, service, listener)
-        raise Unexpected("a listener to log in at", "none: without TLS there is no log-in")
+    def _half_read(self, scene: Scene, service: ServiceConfig, listener: Listener, letter: Letter) -> "_HalfRead":
+        return _HalfRead(scene, service, listener, letter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +114,7 @@ class _Talk:
     def as_user(self) -> None:
         guest = self.letter.guest
         with self.part.step("refuses a wrong password"), self._client() as client:
-            client.log_in(guest, _WRONG_PASSWORD, "-ERR")
+            client.log_in(guest, WRONG_PASSWORD, "-ERR")
         with self.part.step("gets a message"):
             self.scene.deliver(self.letter)
         with contextlib.ExitStack() as stack:
@@ -154,12 +138,10 @@ class _Talk:
 class _HalfRead:
     """A client in the middle of RETR."""
 
-    def __init__(self, scene: Scene, service: ServiceConfig, listener: Listener) -> None:
-        self._letter = Letter.new(scene.guests.new(), at_least=scene.fitting(_UNREAD_OCTETS))
-        scene.deliver(self._letter)
-        guest = self._letter.guest
+    def __init__(self, scene: Scene, service: ServiceConfig, listener: Listener, letter: Letter) -> None:
+        self._letter, guest = letter, letter.guest
         with contextlib.ExitStack() as stack:
-            client = stack.enter_context(_connected(scene, service, listener, buffer=_BUFFER_OCTETS))
+            client = stack.enter_context(_connected(scene, service, listener, buffer=BUFFER_OCTETS))
             client.log_in(guest, guest.password)
             number, self._octets = client.only_message()
             client.command(f"RETR {number}")
@@ -173,14 +155,10 @@ class _HalfRead:
 
 
 def _check(letter: Letter, came: bytes, octets: int) -> None:
-    """Raises Unexpected unless `came` is the letter, after header fields of those who had it on the way."""
-    before = came.removesuffix(letter.octets)
-    if before == came and letter.octets:
-        raise Unexpected(f"the {len(letter.octets)} octets that were sent", f"{len(came)} octets that differ from them")
+    """Raises Unexpected unless `came` is the letter, and as long as LIST says."""
+    check_octets(letter, came)
     if len(came) != octets:
         raise Unexpected(f"the {octets} octets that LIST says", f"{len(came)}")
-    if b"\r\n\r\n" in before or not before.startswith(b"Return-Path: "):
-        raise Unexpected("trace fields before the message", shown(before))
 
 
 @contextlib.contextmanager
