@@ -50,7 +50,8 @@ def load() -> "Build":
     from maillib.embedded.index import EmbeddedIndex
     from maillib.embedded.queue import EmbeddedQueue
     from maillib.runtime.jobs import JobService
-    from maillib.sessions.delivery import Delivery, Ports
+    from maillib.sessions.delivery import Delivery
+    from maillib.sessions.delivery_ports import Ports
     from maillib.sessions.retrying import JITTER, RetryPolicy
     from maillib.sessions.sweeping import sweep_for_ever
     from maillib.settings.spool import SpoolSettings

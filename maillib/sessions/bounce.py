@@ -11,15 +11,13 @@ and the number of the attempt, so that an attempt repeated after a crash does no
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
 from maillib import maillog
 from maillib.address import Address
 from maillib.message import fields
 from maillib.message.dsn import FailedRecipient, Failure, notification
-from maillib.ports.blobs import Blobs
-from maillib.ports.directory import Directory
-from maillib.ports.queue import Claim, Envelope, Queue, Recipient, notification_id
+from maillib.ports.queue import Claim, Envelope, Recipient, notification_id
+from maillib.sessions.delivery_ports import Ports
 
 MAX_HEADER_OCTETS = 64 * 1024
 """Of the original, returned with the notification; more than any reader shows."""
@@ -30,17 +28,6 @@ class Failed:
     recipient: Recipient
     reply: str
     """Begins with the status of RFC 3463."""
-
-
-class Ports(Protocol):
-    """What is needed here of the ports of a delivery."""
-
-    @property
-    def directory(self) -> Directory: ...
-    @property
-    def blobs(self) -> Blobs: ...
-    @property
-    def queue(self) -> Queue: ...
 
 
 class Bounce:

@@ -21,12 +21,12 @@ from types import MappingProxyType
 from maillib import maillog
 from maillib.errors import MailError, MailLoop, NotFound, OverQuota, PermanentError, StoreFull, TemporaryError
 from maillib.message.header import delivery_prefix, one_line
-from maillib.ports.blobs import Blobs
-from maillib.ports.directory import Account, Directory, Resolution
-from maillib.ports.index import INBOX, Index, NewMessage, delivery_key
+from maillib.ports.directory import Account, Resolution
+from maillib.ports.index import INBOX, NewMessage, delivery_key
 from maillib.ports.lists import MailingList
-from maillib.ports.queue import Claim, Envelope, Queue, Recipient, RecipientState
+from maillib.ports.queue import Claim, Envelope, Recipient, RecipientState
 from maillib.sessions.bounce import Bounce, Failed
+from maillib.sessions.delivery_ports import Ports
 from maillib.sessions.posting import Posting
 from maillib.sessions.retrying import RetryPolicy
 
@@ -42,16 +42,6 @@ MAX_REPLY = 500
 NO_OUTBOUND = "4.4.0 mail for other domains is kept: this version has no outbound delivery"
 
 _UNSETTLED = frozenset({RecipientState.QUEUED, RecipientState.DEFERRED})
-
-
-@dataclass(frozen=True, slots=True)
-class Ports:
-    """What a delivery works on."""
-
-    directory: Directory
-    index: Index
-    blobs: Blobs
-    queue: Queue
 
 
 @dataclass(frozen=True, slots=True)

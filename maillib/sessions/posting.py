@@ -10,31 +10,18 @@ Leaves to others: who may write to a list (`list_policy`).
 """
 
 from datetime import datetime
-from typing import Protocol
 
 from maillib.address import Address
 from maillib.errors import MailLoop, NotFound
 from maillib.message import fields
 from maillib.message.listmail import has_come_through, list_fields, without_list_fields
 from maillib.message.received import received_from_here
-from maillib.ports.blobs import Blobs
-from maillib.ports.directory import Directory
 from maillib.ports.lists import MailingList, Post
-from maillib.ports.queue import Claim, Draft, Envelope, Queue, QueueId, Recipient, list_mail_id
+from maillib.ports.queue import Claim, Draft, Envelope, QueueId, Recipient, list_mail_id
+from maillib.sessions.delivery_ports import Ports
 
 PIECE_OCTETS = 256 * 1024
 """Octets of the message in memory at once; the first of them hold every header that a submission may have."""
-
-
-class Ports(Protocol):
-    """What is needed here of the ports of a delivery."""
-
-    @property
-    def directory(self) -> Directory: ...
-    @property
-    def blobs(self) -> Blobs: ...
-    @property
-    def queue(self) -> Queue: ...
 
 
 class Posting:

@@ -13,7 +13,8 @@ from maillib.memory.queue import MemoryQueue
 from maillib.ports.directory import AccountId, Alias, Domain, PutAccount
 from maillib.ports.index import EVERY_UID, INBOX, Appended, MailboxKey, NewMessage
 from maillib.ports.queue import Envelope, QueueId, QueueItem, Recipient, RecipientState
-from maillib.sessions.delivery import Delivery, Ports
+from maillib.sessions.delivery import Delivery
+from maillib.sessions.delivery_ports import Ports
 from maillib.sessions.retrying import RetryPolicy
 
 HEADER = b"Received: from client\r\n\tby mail.example.test; Sun, 1 Mar 2026 12:00:00 +0000\r\nSubject: x\r\n"
