@@ -9,20 +9,19 @@ Leaves to others: which messages are meant (`imap_view`), what parts are (`maill
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from operator import attrgetter, itemgetter
 
 from maillib import maillog
 from maillib.dialog import Output
 from maillib.errors import MailError, NotFound, PeerError, PermanentError, TemporaryError
-from maillib.message.sections import UnknownEncoding, of_header
+from maillib.message.sections import UnknownEncoding
 from maillib.ports.derived import Shown, Values
 from maillib.ports.flags import SEEN, FlagChange
 from maillib.ports.index import Row, StoredMessage, Uid
 from maillib.protocols.imap import replies
 from maillib.protocols.imap.commands import Fetch
-from maillib.protocols.imap.fetch_items import Binary, BodySection, FetchItem, Item, Preview
+from maillib.protocols.imap.fetch_items import Binary, BodySection, FetchItem, Item
 from maillib.protocols.imap.sequences import Saved
 from maillib.sessions import imap_bodies, imap_changes
 from maillib.sessions.imap_blocks import LINES as BLOCK
@@ -36,10 +35,10 @@ from maillib.sessions.imap_content import (
     is_made,
     is_of_header,
     is_whole,
-    literal,
     without_nul,
 )
 from maillib.sessions.imap_derive import asked
+from maillib.sessions.imap_fetch_lines import ROW_ITEMS, VIEW_ITEMS, Lines, row_item
 from maillib.sessions.imap_replies import Bad, Refused
 from maillib.sessions.imap_view import ROWS_AT_ONCE, Places, mailbox_still_there
 
@@ -48,24 +47,6 @@ PIECE_OCTETS = 64 * 1024
 
 PLACES_AT_ONCE = 500
 """Messages whose octets' whereabouts are looked up in one go."""
-
-_ROW_ITEMS: Mapping[FetchItem, tuple[bytes, Callable[[Row], object]]] = {
-    Item.UID: (b"UID %d", attrgetter("uid")),
-    Item.FLAGS: (b"FLAGS %b", lambda row: replies.flags(row.flags)),
-    Item.INTERNALDATE: (b"INTERNALDATE %b", lambda row: replies.internal_date(row.internal_date_s)),
-    Item.SIZE: (b"RFC822.SIZE %d", attrgetter("size_octets")),
-    Item.MODSEQ: (b"MODSEQ (%d)", attrgetter("modseq")),
-}
-"""What a row answers: format and value."""
-
-_VIEW_ITEMS: Mapping[FetchItem, tuple[bytes, Shown]] = {
-    Item.ENVELOPE: (b"ENVELOPE %b", Shown.ENVELOPE),
-    Item.BODY: (b"BODY %b", Shown.BODY),
-    Item.BODYSTRUCTURE: (b"BODYSTRUCTURE %b", Shown.BODYSTRUCTURE),
-    Preview(lazy=False): (b"PREVIEW %b", Shown.PREVIEW),
-    Preview(lazy=True): (b"PREVIEW %b", Shown.PREVIEW),
-}
-"""What is derived from messages beforehand, or when it is asked for first: format and value."""
 
 
 async def fetch(client: Client, command: Fetch, output: Output) -> Done:
@@ -98,7 +79,7 @@ def _wanted(client: Client, command: Fetch) -> list[FetchItem]:
     items = list(dict.fromkeys([*items, *command.items]))
     if Item.MODSEQ in items:
         client.condstore = True
-    if not items or not all(item in _ROW_ITEMS or item in _VIEW_ITEMS or isinstance(item, Content) for item in items):
+    if not items or not all(item in ROW_ITEMS or item in VIEW_ITEMS or isinstance(item, Content) for item in items):
         raise Bad("FETCH has no such item here")
     return items
 
@@ -124,17 +105,18 @@ class _Fetching:
         self._output = output
         self._changed_since = changed_since
         self._content = [item for item in items if isinstance(item, Content)]
-        self._shown = list(dict.fromkeys([_VIEW_ITEMS[item][1] for item in items if item in _VIEW_ITEMS]))
+        self._shown = list(dict.fromkeys([VIEW_ITEMS[item][1] for item in items if item in VIEW_ITEMS]))
         if self._content and all(is_of_header(item) for item in self._content):  # no need for the rest
             self._content = []
             self._shown.append(Shown.HEADER)
+        self._lines = Lines(items, self._shown)
         self._sets_seen = not self._selected.read_only and any(
             isinstance(item, BodySection | Binary) and not item.peek for item in items
         )
         self._needs_rows = (
             self._sets_seen
             or changed_since is not None
-            or any(item in _ROW_ITEMS and item is not Item.UID for item in items)
+            or any(item in ROW_ITEMS and item is not Item.UID for item in items)
         )
         self._views: Mapping[Uid, Values | MailError] = {}
         """Of the messages in hand."""
@@ -181,7 +163,7 @@ class _Fetching:
 
     async def _blocks(self, places: range) -> None:
         def render(rows: list[tuple[int, Row]]) -> bytes:
-            return b"".join(self._row_lines(rows))
+            return b"".join(self._lines.of_rows(rows))
 
         async for block in self._client.shared.blocks.of(self._selected, places, self._items, render):
             self._is_gone = self._is_gone or not block.is_whole
@@ -195,18 +177,10 @@ class _Fetching:
 
     async def _rows(self, batch: Sequence[int]) -> None:
         found = await self._read_rows(batch)
-        lines = self._row_lines(found)
+        lines = self._lines.of_rows(found)
         for start in range(0, len(lines), LINES_AT_ONCE):
             await self._output.send(b"".join(lines[start : start + LINES_AT_ONCE]))
             await asyncio.sleep(0)
-
-    def _row_lines(self, found: Iterable[tuple[int, Row]]) -> list[bytes]:
-        flags = replies.flags
-        if self._items == [Item.UID, Item.FLAGS]:  # what clients ask for most
-            return [b"* %d FETCH (UID %d FLAGS %b)\r\n" % (number, row.uid, flags(row.flags)) for number, row in found]
-        formats, values = zip(*(_ROW_ITEMS[item] for item in self._items), strict=True)
-        line = b"* %d FETCH (" + b" ".join(formats) + b")\r\n"
-        return [line % (number, *[value(row) for value in values]) for number, row in found]
 
     # What octets answer
 
@@ -265,13 +239,9 @@ class _Fetching:
 
     async def _view_blocks(self, places: range) -> None:
         """What is derived, behind what rows answer."""
-        items = [item for item in self._items if item in _ROW_ITEMS]
-        formats = [_ROW_ITEMS[item][0] for item in items]
-        line = b"* %d FETCH (" + b" ".join(formats)
 
         def render(rows: list[tuple[int, Row]]) -> bytes:
-            columns = [map(_ROW_ITEMS[item][1], [row for _, row in rows]) for item in items]
-            return b"\n".join([line % values for values in zip([number for number, _ in rows], *columns, strict=True)])
+            return b"\n".join(self._lines.beginnings(rows))
 
         selected, start = self._selected, places.start
         async for block in self._client.shared.blocks.of(selected, places, self._items, render):
@@ -285,10 +255,8 @@ class _Fetching:
                 continue
             if Item.FLAGS in self._items:
                 await self._client.announce((block.flags,), self._output)
-            texts, columns = self._view_columns([row[1:] for row in rows])
-            end = b"%b " + b" ".join(texts) + b")\r\n"
-            heads = block.lines.split(b"\n")
-            await self._output.send(b"".join([end % values for values in zip(heads, *columns, strict=True)]))
+            lines = self._lines.endings(block.lines.split(b"\n"), [row[1:] for row in rows])
+            await self._output.send(b"".join(lines))
 
     async def _send_views(self, batch: Sequence[int], rows: Mapping[Uid, Row]) -> None:
         uids = self._selected.uids
@@ -310,47 +278,11 @@ class _Fetching:
                 for number, uid, view in zip(numbers, found, views, strict=True)
             ]
         else:
-            lines = self._view_lines(numbers, found, [rows[uid] for uid in found] if self._needs_rows else (), views)
+            lines = self._lines.of_views(
+                numbers, found, [rows[uid] for uid in found] if self._needs_rows else (), views
+            )
         await self._output.send(b"".join(lines))
         await asyncio.sleep(0)
-
-    def _view_lines(
-        self, numbers: Sequence[int], uids: Sequence[Uid], rows: Sequence[Row], views: Sequence[Values]
-    ) -> list[bytes]:
-        """Made column by column."""
-        formats: list[bytes] = []
-        columns: list[Iterable[object]] = []
-        for item in self._items:
-            if item is Item.UID:
-                formats.append(b"UID %d")
-                columns.append(uids)
-            elif item in _ROW_ITEMS:
-                text, of_row = _ROW_ITEMS[item]
-                formats.append(text)
-                columns.append(map(of_row, rows))
-        texts, of_views = self._view_columns(views)
-        line = b"* %d FETCH (" + b" ".join([*formats, *texts]) + b")\r\n"
-        return [line % values for values in zip(numbers, *columns, *of_views, strict=True)]
-
-    def _view_columns(self, views: Sequence[Values]) -> tuple[list[bytes], list[Iterable[bytes]]]:
-        """Format and values of each item that is derived."""
-        formats: list[bytes] = []
-        columns: list[Iterable[bytes]] = []
-        column: Iterable[bytes]
-        for item in self._items:
-            if item in _ROW_ITEMS:
-                continue
-            if item in _VIEW_ITEMS:
-                text, shown = _VIEW_ITEMS[item]
-                column = map(itemgetter(self._shown.index(shown)), views)
-            else:
-                assert isinstance(item, BodySection), "other content is not in views"
-                section, partial = item.section, item.partial
-                text = item.name.replace(b"%", b"%%") + b" %b"
-                column = [literal(of_header(view[-1], section, partial), binary=False) for view in views]
-            formats.append(text)
-            columns.append(column)
-        return formats, columns
 
     async def _group(self, stored: Mapping[Uid, StoredMessage], rows: Mapping[Uid, Row]) -> None:
         bodies = self._client.shared.bodies
@@ -433,13 +365,13 @@ class _Fetching:
             return
         before = b"* %d FETCH (" % self._number(uid)
         for item in self._items:
-            await self._output.send(before + self._item(item, uid, row, message, view))
+            await self._output.send(before + self._lines.item(item, uid, row, message, view))
             before = b" "
         await self._output.send(b"".join(b" " + news for news in self._news_of(uid, row)) + b")\r\n")
 
     def _line(self, number: int, uid: Uid, row: Row | None, message: "Opened | None", view: Values | None) -> bytes:
         """Raises UnknownEncoding."""
-        items = [self._item(item, uid, row, message, view) for item in self._items]
+        items = [self._lines.item(item, uid, row, message, view) for item in self._items]
         return replies.fetched(number, [*items, *self._news_of(uid, row)])
 
     def _number(self, uid: Uid) -> int:
@@ -451,25 +383,9 @@ class _Fetching:
         """What a client has not asked for, and has brought about. RFC 9051 §6.4.5, RFC 7162 §3.2.4."""
         if uid in self._newly_seen and row is not None:
             if Item.FLAGS not in self._items:
-                yield _row_item(Item.FLAGS, row)
+                yield row_item(Item.FLAGS, row)
             if self._client.condstore and Item.MODSEQ not in self._items:
-                yield _row_item(Item.MODSEQ, row)
-
-    def _item(self, item: FetchItem, uid: Uid, row: Row | None, message: "Opened | None", view: Values | None) -> bytes:
-        """Raises UnknownEncoding."""
-        if item is Item.UID:
-            return b"UID %d" % uid
-        if isinstance(item, Content):  # first, as to look one of them up takes long
-            if message is None:
-                assert view is not None, "its header was read for it"
-                message = Opened(view[-1])
-            return message.item(item)
-        if item in _ROW_ITEMS:
-            assert row is not None, "rows were read for it"
-            return _row_item(item, row)
-        assert view is not None, "it was read for it"
-        text, shown = _VIEW_ITEMS[item]
-        return text % view[self._shown.index(shown)]
+                yield row_item(Item.MODSEQ, row)
 
     async def _send_in_pieces(
         self, uid: Uid, row: Row | None, stored: StoredMessage, view: Values | None, answers: Answers
@@ -492,14 +408,9 @@ class _Fetching:
                         await self._output.send(text + answer[start : start + PIECE_OCTETS])
                         text, has_begun = b"", True
                 else:
-                    text += self._item(item, uid, row, None, view)
+                    text += self._lines.item(item, uid, row, None, view)
             await self._output.send(text + b"".join(b" " + news for news in self._news_of(uid, row)) + b")\r\n")
         except (TemporaryError, PermanentError) as error:
             await self._miss(uid, error)
             if has_begun:
                 raise PeerError("failed") from None
-
-
-def _row_item(item: FetchItem, row: Row) -> bytes:
-    text, value = _ROW_ITEMS[item]
-    return text % value(row)
